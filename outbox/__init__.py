@@ -1,0 +1,1 @@
+"""Send the email your database has already committed."""

@@ -1,0 +1,62 @@
+"""What passes between the store and a delivery: a claimed row, and the result that is written back for it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from outbox.core.outcome import Kind, Outcome
+from outbox.core.retry import Verdict
+
+
+@dataclass(slots=True, kw_only=True)
+class Claimed:
+    """A row as it was claimed. Content is as the database holds it: unparsed, possibly nonsense."""
+
+    id: int
+    claim_token: str
+    attempts: int  # this one included
+    taken_over: bool  # its last owner's lease ended without a result
+    message_id: str
+    created_at: datetime
+    expires_in: float | None  # seconds left at the moment of the claim, by the database's clock
+    sender: str | None
+    to_addrs: str
+    cc_addrs: str | None
+    bcc_addrs: str | None
+    reply_to: str | None
+    subject: str | None
+    body_text: str | None
+    body_html: str | None
+    template: str | None
+    context: str | None  # JSON text
+    locale: str | None
+    headers: str | None  # JSON text
+    priority: int
+    max_attempts: int | None
+    transport: str | None
+    on_doubt: str
+    has_attachments: bool
+    history: Mapping[str, Kind] = field(default_factory=dict)
+    """The last outcome of every recipient tried before; an accepted one stays accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedFile:
+    """An attachment with its bytes, loaded just before it is sent."""
+
+    filename: str
+    content: bytes
+    content_type: str | None = None
+    cid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an attempt wrote: the verdict, and an outcome per recipient for the history."""
+
+    id: int
+    claim_token: str
+    attempt: int
+    verdict: Verdict
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    transport: str | None = None

@@ -1,0 +1,53 @@
+"""A message ready for the wire, and how its identity is fixed once (RFC 5322 §3.6.1, §3.6.4)."""
+
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+_MESSAGE_ID = re.compile(r"<(\d{8}T\d{6})\.[0-9a-z]+\.\d+@[^<>@\s]+>")
+_STAMP = "%Y%m%dT%H%M%S"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What the transport needs: envelope and bytes. Bcc recipients are in the envelope only."""
+
+    sender: str
+    recipients: tuple[str, ...]
+    content: bytes
+    """Pure ASCII, CRLF line ends, ends with CRLF, not dot-stuffed. Good for every server."""
+    utf8_content: bytes | None = None
+    """The form with raw UTF-8 header addresses (RFC 6532), only where an address has a non-ASCII local part."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageIds:
+    """Makes the Message-IDs of one claim: `<time.token.row@domain>`.
+
+    The time is the email's Date as well, so fixing the Message-ID in the claim fixes both, in one column, before
+    anything is sent. The random token keeps ids unique across databases.
+    """
+
+    prefix: str
+    suffix: str
+
+    @classmethod
+    def new(cls, now: datetime, domain: str) -> "MessageIds":
+        """For emails first claimed at `now` (UTC)."""
+        return cls(f"<{now.astimezone(UTC).strftime(_STAMP)}.{secrets.token_hex(5)}.", f"@{domain}>")
+
+    def of(self, row: int) -> str:
+        """The Message-ID of one row."""
+        return f"{self.prefix}{row}{self.suffix}"
+
+
+def date_of(message_id: str, created_at: datetime) -> datetime:
+    """The Date that belongs to `message_id`; `created_at` where the id is not one of ours."""
+    match = _MESSAGE_ID.fullmatch(message_id)
+    if not match:
+        return created_at
+    try:
+        return datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        return created_at

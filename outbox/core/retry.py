@@ -1,0 +1,104 @@
+"""The verdict: from the outcomes of an attempt to what happens to the row. Pure; randomness comes in."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from outbox.core.outcome import Kind, Outcome, Report
+from outbox.core.status import Status
+
+JITTER = 0.2
+"""Every delay varies by ±20 %, also the last and longest one, so that an outage's backlog does not return in step."""
+
+MAX_WAIT = 86400.0
+"""Seconds a server can make us wait by its own words."""
+
+
+class Random(Protocol):
+    """The part of `random.Random` that is used."""
+
+    def uniform(self, a: float, b: float, /) -> float:
+        """A float between `a` and `b`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When to try again; seconds throughout."""
+
+    schedule: tuple[float, ...] = (60, 300, 900, 1800, 3600, 7200, 14400)  # the last one repeats
+    max_attempts: int = 16
+    doubt_delay: float = 300.0  # no earlier retry after an outcome in doubt (RFC 5321 §4.5.3.2.6)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What happens to the row."""
+
+    status: Status
+    delay: float | None = None  # seconds to the next attempt, exactly when `status` is pending
+    counted: bool = True  # False: the attempt is given back
+    reason: str | None = None  # one readable line, None when everything went well
+
+
+def backoff(attempt: int, policy: RetryPolicy, random: Random) -> float:
+    """Seconds to wait after the `attempt`-th attempt (from 1) failed."""
+    step = policy.schedule[min(max(attempt, 1), len(policy.schedule)) - 1]
+    return step * random.uniform(1 - JITTER, 1 + JITTER)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of a row when its attempt ends."""
+
+    recipients: Collection[str]  # everyone it is for
+    settled: Mapping[str, Kind]  # accepted or refused in earlier attempts
+    attempt: int  # this one's number, from 1
+    max_attempts: int | None = None  # the row's own bound
+    hold: bool = False  # on_doubt = 'hold'
+
+
+def decide(standing: Standing, report: Report, policy: RetryPolicy, random: Random) -> Verdict:
+    """The verdict on a row after an attempt whose outcomes are in `report`."""
+    kinds = dict(standing.settled) | {r: o.kind for r, o in report.outcomes.items()}
+    waiting = [r for r in standing.recipients if kinds.get(r) not in {Kind.ACCEPTED, Kind.REFUSED}]
+    doubtful = any(kinds.get(r) is Kind.IN_DOUBT for r in waiting)
+    reason = _reason(report)
+    if doubtful and standing.hold:
+        return Verdict(Status.IN_DOUBT, reason=reason)
+    if not waiting:
+        return Verdict(_final([kinds[r] for r in standing.recipients]), reason=reason)
+    if report.fault and not doubtful:
+        return Verdict(Status.PENDING, delay=0.0, counted=False, reason=reason)
+    limit = standing.max_attempts or policy.max_attempts
+    if standing.attempt >= limit:
+        status = Status.IN_DOUBT if doubtful else _final([kinds.get(r, Kind.DEFERRED) for r in standing.recipients])
+        return Verdict(status, reason=f"gave up after {standing.attempt} attempts: {reason or 'not tried'}")
+    return Verdict(Status.PENDING, delay=_delay(standing, report, policy, random, doubtful=doubtful), reason=reason)
+
+
+def _final(kinds: list[Kind]) -> Status:
+    accepted = sum(kind is Kind.ACCEPTED for kind in kinds)
+    if kinds and accepted == len(kinds):
+        return Status.SENT
+    return Status.PARTIAL if accepted else Status.FAILED
+
+
+def _delay(standing: Standing, report: Report, policy: RetryPolicy, random: Random, *, doubtful: bool) -> float:
+    asked = [o.reply.wait for o in report.outcomes.values() if o.kind is Kind.DEFERRED and o.reply and o.reply.wait]
+    delay = max([backoff(standing.attempt, policy, random), *(min(wait, MAX_WAIT) for wait in asked)])
+    return max(delay, policy.doubt_delay) if doubtful else delay
+
+
+def _reason(report: Report) -> str | None:
+    """The worst that happened, named with its recipient: what a person wants to read first."""
+    for kind in (Kind.IN_DOUBT, Kind.REFUSED, Kind.DEFERRED):
+        said = [(r, o) for r, o in report.outcomes.items() if o.kind is kind]
+        if said:
+            more = f" (and {len(said) - 1} more)" if len(said) > 1 else ""
+            return f"{said[0][0]}: {_say(said[0][1])}{more}"
+    return report.fault.reason if report.fault else None
+
+
+def _say(outcome: Outcome) -> str:
+    return str(outcome) or outcome.kind.value
