@@ -1,0 +1,57 @@
+"""The text columns of a row, checked before use: a database may hold bytes, NULs or broken JSON there."""
+
+import json
+import re
+from typing import Any
+
+from outbox.core.claim import Claimed
+from outbox.core.errors import ContentError
+from outbox.core.reply import clean_text
+
+_NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
+_NO_LINE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def check_line(where: str, text: Any) -> str:
+    """`text`, stripped, if it can stand in one header line. Raises ContentError, which says where it comes from."""
+    line = check_text(where, text)
+    if _NO_LINE.search(line):
+        raise ContentError(f"{where}: {clean_text(line, 80)!r} contains a control character or line break")
+    return line.strip()
+
+
+def check_text(where: str, text: Any) -> str:
+    """`text` if it is text that any charset can carry. Raises ContentError, which says where it comes from."""
+    if not isinstance(text, str):
+        raise ContentError(f"{where}: it holds {type(text).__name__} where text is expected")
+    if _NO_TEXT.search(text):
+        raise ContentError(f"{where}: it contains a NUL or half a character (a lone surrogate)")
+    return text
+
+
+def line_of(row: Claimed, column: str) -> str | None:
+    """A column for one header line; None where it is null or blank. Raises ContentError."""
+    value = getattr(row, column)
+    return None if value is None else check_line(column, value) or None
+
+
+def text_of(row: Claimed, column: str) -> str | None:
+    """A column of any number of lines; None where it is null. Raises ContentError."""
+    value = getattr(row, column)
+    return None if value is None else check_text(column, value)
+
+
+def object_of(row: Claimed, column: str) -> dict[str, Any]:
+    """A column of JSON text that holds an object; empty where it is null. Raises ContentError."""
+    text = text_of(row, column)
+    if text is None:
+        return {}
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ContentError(f"{column}: not valid JSON: {clean_text(str(error), 160)}") from None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ContentError(f"{column}: a JSON object is expected, not {type(value).__name__}")
+    return value

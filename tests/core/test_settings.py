@@ -1,0 +1,200 @@
+"""Settings: where they come from, what is refused, and that no secret shows."""
+
+import pytest
+from pydantic import SecretStr
+
+from outbox.core.address import Mailbox
+from outbox.core.errors import SettingsError
+from outbox.core.smtp_url import Security, parse_smtp_url
+from outbox.settings import Settings
+
+SECRET = "hunter2-secret"
+GOOD_URL = f"smtps://ada:{SECRET}@mail.example.org"
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Writes an `outbox.toml` into the current folder."""
+
+    def write(text):
+        path = tmp_path / "outbox.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_defaults_need_nothing():
+    settings = Settings.load()
+    assert settings.database_url == SecretStr("sqlite+aiosqlite:///outbox.db")
+    assert list(settings.retry_policy.schedule) == [60, 300, 900, 1800, 3600, 7200, 14400]
+    assert (settings.max_attempts, settings.lease, settings.poll_interval, settings.doubt_delay) == (16, 60, 1, 300)
+
+
+def test_a_variable_wins_over_the_file_and_an_argument_over_both(config, monkeypatch):
+    config('max_attempts = 2\nlease = "20s"\npoll_interval = "2s"')
+    monkeypatch.setenv("OUTBOX_LEASE", "30s")
+    monkeypatch.setenv("OUTBOX_POLL_INTERVAL", "3s")
+    settings = Settings.load(poll_interval="4s", max_attempts=None)
+    assert (settings.max_attempts, settings.lease, settings.poll_interval) == (2, 30, 4)
+
+
+def test_an_empty_variable_sets_nothing(monkeypatch):
+    monkeypatch.setenv("OUTBOX_LEASE", "")
+    assert Settings.load().lease == 60
+
+
+def test_the_file_may_lie_elsewhere(tmp_path, monkeypatch):
+    path = tmp_path / "elsewhere.toml"
+    path.write_text("max_attempts = 3")
+    assert Settings.load(path).max_attempts == 3
+    monkeypatch.setenv("OUTBOX_CONFIG", str(path))
+    assert Settings.load().max_attempts == 3
+
+
+def test_lists_in_variables_are_comma_separated(monkeypatch):
+    monkeypatch.setenv("OUTBOX_RETRY_SCHEDULE", "1s, 2m,3h")
+    assert Settings.load().retry_schedule == (1, 120, 10800)
+
+
+def test_variables_reach_the_default_transport(config, monkeypatch):
+    config('[transports.default]\nurl = "smtp://localhost"\nmessages_per_connection = 7')
+    monkeypatch.setenv("OUTBOX_SMTP_URL", "smtp://localhost:2525")
+    monkeypatch.setenv("OUTBOX_MAX_CONNECTIONS", "3")
+    transport = Settings.load().transports["default"]
+    assert (transport.smtp_url.port, transport.max_connections, transport.messages_per_connection) == (2525, 3, 7)
+
+
+def test_a_server_on_this_machine_needs_no_configured_sender():
+    assert Settings.load(smtp_url="smtp://localhost").default_sender == Mailbox("", "outbox", "localhost")
+    with pytest.raises(SettingsError, match="set OUTBOX_SENDER"):
+        _ = Settings.load(smtp_url="smtp://mail.example.org").default_sender
+    settings = Settings.load(smtp_url="smtp://mail.example.org", sender="Shop <shop@example.org>")
+    assert settings.default_sender == Mailbox("Shop", "shop", "example.org")
+
+
+def test_without_a_server_the_variable_to_set_is_named():
+    with pytest.raises(SettingsError, match="set OUTBOX_SMTP_URL"):
+        _ = Settings.load().default_transport
+
+
+def test_the_only_transport_is_the_default_one(config):
+    config('[transports.ses]\nurl = "smtp://localhost"')
+    assert Settings.load().default_transport == "ses"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("max_attempts = 0", "setting max_attempts: "),
+        ('lease = "soon"', "setting lease: 'soon' is not a duration"),
+        ('lease = "10ms"', "setting lease: "),
+        ('retry_schedule = ["1m", "later"]', "setting retry_schedule.1: 'later' is not a duration"),
+        ("retry_schedule = []", "setting retry_schedule: "),
+        ('sender = "nonsense"', "setting sender: 'nonsense' is not an address"),
+        ("max_atempts = 3", "setting max_atempts: unknown; is it misspelt in outbox.toml?"),
+        ('smtp_url = "http://x"', "setting smtp_url: it has the unknown scheme 'http'"),
+        ('[transports.ses]\nurl = "smtp://localhost"\nmax_connections = 0', "setting transports.ses.max_connections: "),
+        ('[transports.ses]\nurl = "smtp://localhost"\nretries = 1', "setting transports.ses.retries: unknown"),
+        ('[transports.ses]\nurl = "smtps://ada@x.org"', "setting transports.ses: the url has a user but no password"),
+        ('[transports.ses]\nurl = "smtps://x.org"\nca_file = "nowhere.pem"', "ca_file 'nowhere.pem' does not exist"),
+        (
+            '[transports.ses]\nurl = "smtps://x.org"\noauth_command = ["token"]',
+            "an access token needs a user in the url",
+        ),
+        ('[transports.a]\nurl = "smtp://x"\n[transports.b]\nurl = "smtp://y"', "several transports and none is named"),
+        ("max_attempts = ", "outbox.toml: "),
+    ],
+)
+def test_a_fault_in_the_file_is_one_line_that_names_the_setting(config, text, named):
+    config(text)
+    with pytest.raises(SettingsError) as error:
+        Settings.load()
+    assert named in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OUTBOX_MAX_ATTEMPTS", "many"),
+        ("OUTBOX_LEASE", "soon"),
+        ("OUTBOX_SENDER", "nonsense"),
+        ("OUTBOX_SMTP_URL", "http://x"),
+        ("OUTBOX_DRAIN_TIMEOUT", "-1s"),
+    ],
+)
+def test_a_fault_in_a_variable_is_one_line_that_names_the_variable(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"^{name}: ") as error:
+        Settings.load()
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_all_faults_are_told_at_once(config):
+    config('max_attempts = 0\nlease = "soon"')
+    with pytest.raises(SettingsError, match=r"max_attempts: .*; setting lease: "):
+        Settings.load()
+
+
+def test_a_config_file_that_was_named_must_exist(tmp_path):
+    with pytest.raises(SettingsError, match=r"config file .*nowhere\.toml' does not exist"):
+        Settings.load(tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"smtp://ada:{SECRET}@mail.example.org",
+        f"smtps://ada:{SECRET}@mail.example.org:port",
+        f"smtps://ada:{SECRET}@",
+        f"http://ada:{SECRET}@mail.example.org",
+        f"smtps://ada:{SECRET}/x@mail.example.org",
+        f"smtps://ada:#{SECRET}@mail.example.org",
+    ],
+)
+def test_no_error_about_a_url_repeats_its_password(monkeypatch, url):
+    monkeypatch.setenv("OUTBOX_SMTP_URL", url)
+    with pytest.raises(SettingsError) as error:
+        Settings.load()
+    assert SECRET not in str(error.value)
+    assert error.value.__cause__ is None
+
+
+def test_no_repr_shows_a_password():
+    settings = Settings.load(smtp_url=GOOD_URL, database_url=f"postgresql+asyncpg://ada:{SECRET}@db/x")
+    assert SECRET not in repr(settings) + str(settings) + repr(settings.transports["default"].smtp_url)
+    assert settings.transports["default"].smtp_url.password == SECRET
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("smtps://mail.example.org", "smtps://mail.example.org:465"),
+        ("smtp+starttls://ada:p%40ss@mail.example.org", "smtp+starttls://ada@mail.example.org:587"),
+        ("smtp://[::1]:2525/", "smtp://[::1]:2525"),
+    ],
+)
+def test_an_smtp_url_is_shown_with_its_port_and_without_its_password(text, shown):
+    assert str(parse_smtp_url(text)) == shown
+
+
+def test_a_password_is_percent_decoded():
+    url = parse_smtp_url("smtp+starttls://ada%40x.org:p%2Fss@mail.example.org")
+    assert (url.user, url.password, url.security) == ("ada@x.org", "p/ss", Security.STARTTLS)
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"), [("localhost", True), ("127.0.0.1", True), ("[::1]", True), ("x.org", False)]
+)
+def test_only_this_machine_may_be_given_a_password_in_clear(host, loopback):
+    if loopback:
+        assert parse_smtp_url(f"smtp://ada:p@{host}").loopback
+    else:
+        with pytest.raises(ValueError, match="unencrypted"):
+            parse_smtp_url(f"smtp://ada:p@{host}")
