@@ -104,9 +104,11 @@ _THROTTLE = re.compile(
     r"rate.{0,20}(?:limit|exceed)|(?:limit|exceed).{0,20}rate|peak|sending rate|too fast|slow down|sender thread limit",
     re.IGNORECASE,
 )
+# The sender's, that is: a mailbox over its quota and a message over the size limit are no matter of the transport.
 _QUOTA = re.compile(
-    r"daily.{0,40}(?:quota|limit)|(?:sending|message|user|account|submission).{0,20}(?:quota|limit).{0,20}exceed|"
-    r"exceeded.{0,30}(?:sending|daily|message).{0,20}(?:quota|limit)|storedrv.{0,80}(?:quota|limit|exceed)",
+    r"daily.{0,40}(?:quota|limit)|(?:sending|submission|outgoing|outbound).{0,20}(?:quota|limit).{0,20}exceed|"
+    r"exceed.{0,30}(?:sending|daily|submission|outgoing|outbound).{0,20}(?:quota|limit)|"
+    r"storedrv.{0,80}(?:quota|limit|exceed)",
     re.IGNORECASE,
 )
 
@@ -231,14 +233,12 @@ def _is_throttle(reply: Reply) -> bool:
     if reply.code == 421 or reply.code >= 500:
         return False
     enhanced = reply.enhanced or ""
-    # 432 4.7.12 is a password change in progress (RFC 4954); Microsoft's 432 4.3.2 is its connection limit.
-    return reply.code in {432, 454} or (
-        not enhanced.startswith(("4.5.3", "4.2.2")) and bool(_THROTTLE.search(reply.text))
-    )
+    # 432 is Microsoft's limit of connections. 454 alone is not enough: Postfix defers one relayed recipient by it.
+    return reply.code == 432 or (not enhanced.startswith(("4.5.3", "4.2.2")) and bool(_THROTTLE.search(reply.text)))
 
 
 def _is_quota(reply: Reply) -> bool:
     enhanced = reply.enhanced or ""
-    if reply.code < 500 or enhanced == "5.2.2":
+    if reply.code < 500 or reply.code == 552 or enhanced in {"5.2.2", "5.3.4"}:
         return False
     return enhanced == "5.4.5" or bool(_QUOTA.search(reply.text))

@@ -1,7 +1,7 @@
 """The verdict: from the outcomes of an attempt to what happens to the row. Pure; randomness comes in."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from outbox.core.outcome import Kind, Outcome, Report
@@ -12,6 +12,10 @@ JITTER = 0.2
 
 MAX_WAIT = 86400.0
 """Seconds a server can make us wait by its own words."""
+
+
+EXPIRED = "expired before it was sent"
+"""The reason on record of every expired row."""
 
 
 class Random(Protocol):
@@ -58,6 +62,22 @@ class Standing:
     hold: bool = False  # on_doubt = 'hold'
 
 
+def settle(
+    standing: Standing, policy: RetryPolicy, *, taken_over: bool = False, expired: bool = False
+) -> Verdict | None:
+    """The verdict on a claimed row that must not be sent, or None where it may be. No attempt is counted for it."""
+    if all(standing.settled.get(r) is Kind.ACCEPTED for r in standing.recipients):
+        return Verdict(Status.SENT, counted=False)
+    if taken_over and standing.hold:
+        return Verdict(Status.IN_DOUBT, reason="its poller died and may have sent it; see `outbox show`")
+    if expired:
+        return Verdict(Status.EXPIRED, counted=False, reason=EXPIRED)
+    if standing.attempt > _limit(standing, policy):
+        reason = _gave_up(replace(standing, attempt=standing.attempt - 1), "its poller died or hung in the last one")
+        return Verdict(_status(standing.recipients, standing.settled), counted=False, reason=reason)
+    return None
+
+
 def decide(standing: Standing, report: Report, policy: RetryPolicy, random: Random) -> Verdict:
     """The verdict on a row after an attempt whose outcomes are in `report`."""
     kinds = dict(standing.settled) | {r: o.kind for r, o in report.outcomes.items()}
@@ -67,19 +87,40 @@ def decide(standing: Standing, report: Report, policy: RetryPolicy, random: Rand
     if doubtful and standing.hold:
         return Verdict(Status.IN_DOUBT, reason=reason)
     if not waiting:
-        return Verdict(_final([kinds[r] for r in standing.recipients]), reason=reason)
+        return Verdict(_status(standing.recipients, kinds), reason=reason)
     if report.fault and not doubtful:
         return Verdict(Status.PENDING, delay=0.0, counted=False, reason=reason)
-    limit = standing.max_attempts or policy.max_attempts
-    if standing.attempt >= limit:
-        status = Status.IN_DOUBT if doubtful else _final([kinds.get(r, Kind.DEFERRED) for r in standing.recipients])
-        return Verdict(status, reason=f"gave up after {standing.attempt} attempts: {reason or 'not tried'}")
+    if standing.attempt >= _limit(standing, policy):
+        # Nobody knows whether a doubtful one arrived, so "failed" would be a guess.
+        status = Status.IN_DOUBT if doubtful else _status(standing.recipients, kinds)
+        return Verdict(status, reason=_gave_up(standing, reason or "not tried"))
     return Verdict(Status.PENDING, delay=_delay(standing, report, policy, random, doubtful=doubtful), reason=reason)
 
 
-def _final(kinds: list[Kind]) -> Status:
-    accepted = sum(kind is Kind.ACCEPTED for kind in kinds)
-    if kinds and accepted == len(kinds):
+def give_up(standing: Standing, reason: str) -> Verdict:
+    """The verdict on a row that no attempt can send (its content is broken)."""
+    return Verdict(_status(standing.recipients, standing.settled), reason=reason)
+
+
+def postpone(standing: Standing, reason: str, policy: RetryPolicy, random: Random) -> Verdict:
+    """The verdict on a row that could not be tried for a reason of ours: like a deferral of everybody."""
+    if standing.attempt >= _limit(standing, policy):
+        return give_up(standing, _gave_up(standing, reason))
+    return Verdict(Status.PENDING, delay=backoff(standing.attempt, policy, random), reason=reason)
+
+
+def _limit(standing: Standing, policy: RetryPolicy) -> int:
+    return standing.max_attempts or policy.max_attempts
+
+
+def _gave_up(standing: Standing, reason: str) -> str:
+    return f"gave up after {standing.attempt} attempt{'s' if standing.attempt != 1 else ''}: {reason}"
+
+
+def _status(recipients: Collection[str], kinds: Mapping[str, Kind]) -> Status:
+    """The final status that tells who got it."""
+    accepted = sum(kinds.get(r) is Kind.ACCEPTED for r in recipients)
+    if accepted and accepted == len(recipients):
         return Status.SENT
     return Status.PARTIAL if accepted else Status.FAILED
 

@@ -1,0 +1,1 @@
+"""The database floor: models, engine, schema, and every statement after the INSERT."""

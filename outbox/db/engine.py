@@ -1,0 +1,98 @@
+"""Owns how we connect: driver, pragmas and transactions of SQLite, the pool of PostgreSQL."""
+
+import sqlite3
+from importlib.util import find_spec
+from typing import Any
+
+from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from outbox.core.errors import DatabaseError, SettingsError
+
+BUSY_SECONDS = 30.0
+"""How long a statement waits for another writer of the same SQLite file."""
+
+_DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "sqlite+aiosqlite": "sqlite+aiosqlite",
+    "postgres": "postgresql+asyncpg",
+    "postgresql": "postgresql+asyncpg",
+    "postgresql+asyncpg": "postgresql+asyncpg",
+}
+_SHAPE = "expected sqlite:///outbox.db or postgresql://user:pass@host/database"
+_READ = "outbox_read"
+
+
+def create_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
+    """An engine for the outbox's own transactions; nothing is connected yet.
+
+    Transactions on SQLite begin IMMEDIATE, because one that reads first and writes later fails at once, without
+    waiting, when another commit came between. Raises SettingsError, which never repeats the URL's password.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite_engine(parsed, pool_size)
+    if find_spec("asyncpg") is None:
+        raise SettingsError("database_url: PostgreSQL needs asyncpg: install email-outbox[postgres]")
+    # Recycled, so that a firewall's idle limit is not met inside a transaction.
+    return create_async_engine(parsed, pool_size=pool_size, pool_recycle=600, connect_args={"timeout": 10.0})
+
+
+def read_only(engine: AsyncEngine) -> AsyncEngine:
+    """The same engine for single reads: no transaction is begun, and on SQLite no write lock is taken."""
+    if engine.dialect.name == "sqlite":
+        return engine.execution_options(**{_READ: True})
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise SettingsError(
+            f"database_url cannot be read (percent-encode special characters in the password); {_SHAPE}"
+        ) from None
+    if parsed.drivername not in _DRIVERS:
+        raise SettingsError(f"database_url has the unsupported scheme {parsed.drivername!r}; {_SHAPE}")
+    parsed = parsed.set(drivername=_DRIVERS[parsed.drivername])
+    if parsed.get_backend_name() == "sqlite" and (not parsed.database or ":memory:" in parsed.database):
+        raise SettingsError("database_url names no file: an outbox in memory would be lost with its process")
+    return parsed
+
+
+def _sqlite_engine(url: URL, pool_size: int) -> AsyncEngine:
+    if sqlite3.sqlite_version_info < (3, 35):
+        raise DatabaseError(f"SQLite 3.35 or newer is needed (RETURNING); this Python has {sqlite3.sqlite_version}")
+    engine = create_async_engine(
+        url, pool_size=pool_size, connect_args={"isolation_level": None, "timeout": BUSY_SECONDS}
+    )
+    event.listen(engine.sync_engine, "do_connect", _probe)
+    event.listen(engine.sync_engine, "connect", _prepare)
+    event.listen(engine.sync_engine, "begin", _begin)
+    return engine
+
+
+def _probe(_dialect: Any, _record: Any, arguments: list[Any], keywords: dict[str, Any]) -> None:
+    """A file that cannot be opened is met here, because aiosqlite's thread would outlive it and complain to nobody."""
+    sqlite3.connect(*arguments, **keywords).close()
+
+
+def _prepare(connection: Any, _record: Any) -> None:
+    # One undecodable value must not spoil the claim of all other rows.
+    connection.driver_connection.text_factory = _decode
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    # Under NORMAL a power loss can take back the last commits: a lost "sent" is a second copy.
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _decode(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
+
+
+def _begin(connection: Connection) -> None:
+    if not connection.get_execution_options().get(_READ):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

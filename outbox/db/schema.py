@@ -1,0 +1,103 @@
+"""The schema as a whole: migrating it, requiring it, and telling its tables from an application's own."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from outbox.core.errors import DatabaseError
+from outbox.core.reply import clean_text
+from outbox.db.engine import read_only
+from outbox.db.models import Base
+
+HEAD = "0001"
+"""The newest revision. Revisions are numbered, so that an older outbox knows a newer schema when it sees one."""
+
+VERSION_TABLE = "outbox_alembic_version"
+"""Our own, beside the `alembic_version` of an application in the same database."""
+
+_TABLES = frozenset({*Base.metadata.tables, VERSION_TABLE})
+_LOCK = 0x6F7574626F78  # "outbox"; any number that nobody else uses for a PostgreSQL advisory lock
+
+
+def is_outbox(name: str | None, type_: str, parent_names: Mapping[str, str | None]) -> bool:
+    """Alembic's `include_name` hook for our own environment: only our tables."""
+    table = name if type_ == "table" else parent_names.get("table_name")
+    return table is None or table in _TABLES
+
+
+def not_outbox(name: str | None, type_: str, parent_names: Mapping[str, str | None]) -> bool:
+    """Alembic's `include_name` hook for an application's `env.py`: all tables but ours.
+
+    `context.configure(…, include_name=not_outbox)` keeps autogenerate from proposing to drop the outbox.
+    """
+    table = name if type_ == "table" else parent_names.get("table_name")
+    return table not in _TABLES
+
+
+def migrations() -> Path:
+    """Where the migrations are: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"
+
+
+def lock_schema(connection: Connection) -> None:
+    """Until this transaction ends nobody else migrates. SQLite's IMMEDIATE transaction is such a lock already."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+
+
+async def migrate(engine: AsyncEngine) -> tuple[str | None, str]:
+    """Create or upgrade the schema, in one transaction; the revision before and after. Raises DatabaseError."""
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(_upgrade)
+    except (SQLAlchemyError, OSError) as error:
+        raise _unreachable(error) from error
+
+
+async def require_schema(engine: AsyncEngine) -> None:
+    """Raises DatabaseError, which says what to do, where the schema is not exactly the one this code is for."""
+    try:
+        async with read_only(engine).connect() as connection:
+            found = await connection.run_sync(_revision)
+    except (SQLAlchemyError, OSError) as error:
+        raise _unreachable(error) from error
+    _refuse_newer(found)
+    if found is None:
+        raise DatabaseError("the database has no outbox tables: run `outbox migrate`")
+    if found != HEAD:
+        raise DatabaseError(f"the outbox tables are at revision {found}, not {HEAD}: run `outbox migrate`")
+
+
+def _upgrade(connection: Connection) -> tuple[str | None, str]:
+    from alembic import command
+    from alembic.config import Config
+
+    lock_schema(connection)
+    before = _revision(connection)
+    _refuse_newer(before)
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
+    command.upgrade(config, "head")
+    return before, HEAD
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one_or_none()  # noqa: S608  # ours
+
+
+def _refuse_newer(found: str | None) -> None:
+    if found is not None and found > HEAD:
+        raise DatabaseError(f"the outbox tables are at revision {found}, newer than this version: upgrade outbox")
+
+
+def _unreachable(error: BaseException) -> DatabaseError:
+    """One line with what the driver said. Drivers do not repeat the password."""
+    said = getattr(error, "orig", None) or error
+    return DatabaseError(f"the database cannot be used: {clean_text(str(said), 300) or type(said).__name__}")

@@ -1,0 +1,148 @@
+"""The store on SQLite: one writer at a time, rows in and out as JSON lists."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from outbox.core.claim import Claimed, Result
+from outbox.core.message import MessageIds
+from outbox.core.reply import clean_text
+from outbox.db.store import Store
+from outbox.db.types import as_text, parse_utc
+
+_NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+
+_DUE = text(
+    " UNION ALL ".join(
+        "SELECT * FROM (SELECT id, due_at, status = 'sending' AS taken_over FROM email_outbox"  # noqa: S608  # no input
+        f" WHERE priority = {lane} AND due_at <= {_NOW} ORDER BY due_at, id LIMIT :share{lane})"
+        for lane in (0, 1, 2)
+    )
+)
+
+_TAKE = text(f"""
+    UPDATE email_outbox
+    SET status = 'sending', attempts = attempts + 1, claim_token = :token, claimed_by = :poller,
+        due_at = strftime('%Y-%m-%d %H:%M:%f', 'now', :lease),
+        message_id = coalesce(message_id, :prefix || id || :suffix)
+    WHERE id IN (SELECT value FROM json_each(:ids))
+    RETURNING id, attempts, message_id, created_at, (julianday(expires_at) - julianday({_NOW})) * 86400.0 AS expires_in,
+        sender, to_addrs, cc_addrs, bcc_addrs, reply_to, subject, body_text, body_html, template, context, locale,
+        headers, priority, max_attempts, transport, on_doubt,
+        EXISTS (SELECT 1 FROM email_attachment WHERE outbox_id = email_outbox.id) AS has_attachments
+""")  # noqa: S608  # no input
+
+_RENEW = text("""
+    UPDATE email_outbox SET due_at = strftime('%Y-%m-%d %H:%M:%f', 'now', :lease)
+    FROM (
+        SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS token FROM json_each(:claims)
+    ) AS held
+    WHERE email_outbox.id = held.id AND claim_token = held.token AND status = 'sending'
+    RETURNING email_outbox.id
+""")
+
+_FINISH = text(f"""
+    UPDATE email_outbox
+    SET status = ended.status, claim_token = NULL, claimed_by = NULL,
+        last_error = CASE WHEN ended.status = 'pending' THEN coalesce(ended.error, last_error) ELSE ended.error END,
+        attempts = attempts - ended.given_back,
+        due_at = CASE ended.status WHEN 'pending' THEN strftime('%Y-%m-%d %H:%M:%f', 'now', ended.delay) END,
+        finished_at = CASE ended.status WHEN 'pending' THEN NULL ELSE {_NOW} END
+    FROM (
+        SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS token,
+            json_extract(value, '$[2]') AS status, json_extract(value, '$[3]') AS delay,
+            json_extract(value, '$[4]') AS given_back, json_extract(value, '$[5]') AS error
+        FROM json_each(:results)
+    ) AS ended
+    WHERE email_outbox.id = ended.id AND claim_token = ended.token AND email_outbox.status = 'sending'
+    RETURNING email_outbox.id, sensitive
+""")  # noqa: S608  # no input
+
+
+_TEXTS = (
+    *("sender", "cc_addrs", "bcc_addrs", "reply_to", "subject", "body_text", "body_html"),
+    *("template", "context", "locale", "headers", "transport"),
+)
+
+
+class SqliteStore(Store):
+    """One write at a time: SQLite allows no more, and two connections of a process that write and checkpoint at once
+    are what its WAL-reset bug needs (SQLite 3.7.0 to 3.51.2)."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        super().__init__(engine)
+        self._writing = asyncio.Lock()
+
+    @asynccontextmanager
+    async def _write(self) -> AsyncIterator[AsyncConnection]:
+        async with self._writing, super()._write() as connection:
+            yield connection
+
+    async def _take(
+        self, connection: AsyncConnection, shares: Sequence[int], claim: tuple[str, str, float, MessageIds]
+    ) -> list[tuple[Claimed, Any]]:
+        # Looked up and updated apart, because RETURNING tells only the new status; nobody writes in between.
+        limits = {f"share{lane}": share for lane, share in enumerate(shares)}
+        due = {row.id: row for row in await connection.execute(_DUE, limits)}
+        token, poller, lease, message_ids = claim
+        params = {
+            "token": token,
+            "poller": poller,
+            "lease": _shift(lease),
+            "prefix": message_ids.prefix,
+            "suffix": message_ids.suffix,
+            "ids": json.dumps(list(due)),
+        }
+        taken = (await connection.execute(_TAKE, params)).all()
+        return [(_claimed(row, token, taken_over=bool(due[row.id].taken_over)), due[row.id].due_at) for row in taken]
+
+    async def renew(self, claims: Collection[tuple[int, str]], lease: float) -> set[int]:
+        """See Store."""
+        params = {"claims": json.dumps(list(claims)), "lease": _shift(lease)}
+        async with self._write() as connection:
+            return set((await connection.execute(_RENEW, params)).scalars())
+
+    async def _finish(self, connection: AsyncConnection, results: Sequence[Result]) -> dict[int, bool]:
+        rows = [
+            (
+                result.id,
+                result.claim_token,
+                result.verdict.status.value,
+                _shift(result.verdict.delay or 0.0),
+                0 if result.verdict.counted else 1,
+                None if result.verdict.reason is None else clean_text(result.verdict.reason),
+            )
+            for result in results
+        ]
+        written = await connection.execute(_FINISH, {"results": json.dumps(rows)})
+        return {row.id: bool(row.sensitive) for row in written}
+
+
+def _shift(seconds: float) -> str:
+    """`seconds` as a modifier of SQLite's time functions."""
+    return f"{seconds:+.3f} seconds"
+
+
+def _claimed(row: Row[Any], token: str, *, taken_over: bool) -> Claimed:
+    """The row as it is, except that what belongs in text columns is text."""
+    texts: dict[str, Any] = {name: as_text(getattr(row, name)) for name in _TEXTS}
+    return Claimed(
+        id=row.id,
+        claim_token=token,
+        attempts=row.attempts,
+        taken_over=taken_over,
+        message_id=as_text(row.message_id) or "",
+        created_at=parse_utc(row.created_at),
+        expires_in=row.expires_in,
+        to_addrs=as_text(row.to_addrs) or "",
+        priority=row.priority,
+        max_attempts=row.max_attempts,
+        on_doubt=row.on_doubt,
+        has_attachments=bool(row.has_attachments),
+        **texts,
+    )

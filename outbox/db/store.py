@@ -1,0 +1,224 @@
+"""Everything a poller does with the database after the INSERT. The database's clock decides, never ours.
+
+Every write is one short transaction, and every result is written only by the claim that still owns the row. What
+differs between databases is in `sqlite` and `postgresql`.
+"""
+
+import asyncio
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import LargeBinary, cast, delete, func, insert, literal, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from outbox.core.claim import AttachedFile, Claimed, Result
+from outbox.core.message import MessageIds
+from outbox.core.outcome import Kind, Outcome
+from outbox.core.reply import clean_text
+from outbox.core.retry import EXPIRED
+from outbox.core.status import FINAL, Status, may_become
+from outbox.db.conflict import conflict_insert
+from outbox.db.engine import read_only
+from outbox.db.erase import erase
+from outbox.db.lanes import LANES, lane_shares
+from outbox.db.models import Attachment, Attempt, Blob, Email, PollerState, TransportState
+from outbox.db.types import SecondsUntil, UtcNow, as_text, later
+
+PATIENCE = 60.0
+"""Seconds for one transaction. A connection that died without a word must not stop a poller for ever."""
+
+FORGOTTEN = 86400.0
+"""Seconds after which a poller that never signed off is forgotten."""
+
+
+class Store(ABC):
+    """The poller's side of the tables. Open one with `open_store`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._reader = read_only(engine)
+        self._turn = 0
+
+    async def claim(self, limit: int, *, poller: str, lease: float, message_ids: MessageIds) -> list[Claimed]:
+        """Up to `limit` due rows, taken for `lease` seconds: pending ones, and those whose last owner's lease ended.
+
+        The attempt is counted and the Message-ID fixed here, before anything is sent. The most urgent come first.
+        """
+        shares = lane_shares(await self._due(limit), limit, self._turn)
+        if not any(shares):
+            return []
+        self._turn += 1
+        token = uuid.uuid4().hex
+        async with self._write() as connection:
+            rows = await self._take(connection, shares, (token, poller, lease, message_ids))
+            tried = [row for row, _ in rows if not row.message_id.startswith(message_ids.prefix)]
+            await self._recall(connection, tried)
+        rows.sort(key=lambda found: (found[0].priority, found[1], found[0].id))
+        return [row for row, _ in rows]
+
+    @abstractmethod
+    async def _take(
+        self, connection: AsyncConnection, shares: Sequence[int], claim: tuple[str, str, float, MessageIds]
+    ) -> list[tuple[Claimed, Any]]:
+        """Take so many due rows of each lane; each with the moment it was due. `claim`: token, poller, lease, ids."""
+
+    async def _due(self, limit: int) -> list[int]:
+        """The due rows of each lane, counted up to `limit`. No lock is taken: an idle poller disturbs nobody."""
+        counts = [
+            select(func.count())
+            .select_from(
+                select(Email.id).where(Email.priority == lane, Email.due_at <= UtcNow()).limit(limit).subquery()
+            )
+            .scalar_subquery()
+            for lane in LANES
+        ]
+        async with self._read() as connection:
+            return list((await connection.execute(select(*counts))).one())
+
+    @staticmethod
+    async def _recall(connection: AsyncConnection, rows: Sequence[Claimed]) -> None:
+        """Fill in the history of rows that were tried before."""
+        if not rows:
+            return
+        by_id = {row.id: row for row in rows}
+        tried = select(Attempt.outbox_id, Attempt.recipient, Attempt.outcome)
+        tried = tried.where(Attempt.outbox_id.in_(by_id)).order_by(Attempt.id)
+        histories: dict[int, dict[str, Kind]] = {id_: {} for id_ in by_id}
+        for id_, recipient, outcome in await connection.execute(tried):
+            if histories[id_].get(recipient) is not Kind.ACCEPTED:
+                histories[id_][recipient] = Kind(outcome)
+        for id_, history in histories.items():
+            by_id[id_].history = history
+
+    @abstractmethod
+    async def renew(self, claims: Collection[tuple[int, str]], lease: float) -> set[int]:
+        """Extend the leases of `claims` (id, token) to `lease` seconds from now; the ids that are still owned."""
+
+    async def record(self, results: Sequence[Result], *, poller: str) -> set[int]:
+        """Write results, all in one transaction; the ids written. The others' leases were lost, nothing is written."""
+        for result in results:
+            if not may_become(Status.SENDING, result.verdict.status):
+                raise ValueError(f"email {result.id} cannot go from sending to {result.verdict.status}")
+        if not results:
+            return set()
+        async with self._write() as connection:
+            written = await self._finish(connection, results)
+            final = {result.id for result in results if result.verdict.status in FINAL}
+            await erase(connection, [id_ for id_, sensitive in written.items() if sensitive and id_ in final])
+            attempts = [row for result in results if result.id in written for row in _attempts(result, poller)]
+            if attempts:
+                await connection.execute(insert(Attempt), attempts)
+        return set(written)
+
+    @abstractmethod
+    async def _finish(self, connection: AsyncConnection, results: Sequence[Result]) -> dict[int, bool]:
+        """Write the verdicts on rows still owned; for each of these whether it is sensitive."""
+
+    async def attachments(self, id: int) -> list[AttachedFile]:  # noqa: A002  # the column's name
+        """The files of one email, in their order."""
+        content = cast(func.coalesce(Attachment.content, Blob.content), LargeBinary)  # SQLite may hold text here
+        files = select(Attachment.filename, content, Attachment.content_type, Attachment.cid)
+        files = files.outerjoin(Blob, Blob.id == Attachment.blob_id).where(Attachment.outbox_id == id)
+        async with self._read() as connection:
+            found = await connection.execute(files.order_by(Attachment.position, Attachment.id))
+            return [AttachedFile(as_text(row[0]) or "", row[1], as_text(row[2]), as_text(row[3])) for row in found]
+
+    async def next_due(self) -> float | None:
+        """Seconds until the earliest `due_at`, 0 or less where it has passed; None where nothing waits."""
+        heads = [
+            select(SecondsUntil(Email.due_at))
+            .where(Email.priority == lane, Email.due_at.isnot(None))
+            .order_by(Email.due_at)
+            .limit(1)
+            .scalar_subquery()
+            for lane in LANES
+        ]
+        async with self._read() as connection:
+            found = (await connection.execute(select(*heads))).one()
+        return min((seconds for seconds in found if seconds is not None), default=None)
+
+    async def expire(self, limit: int = 500) -> int:
+        """Finish pending rows whose `expires_at` has passed, at most `limit`; how many they were."""
+        over = select(Email.id).where(Email.expires_at <= UtcNow(), Email.due_at.isnot(None))
+        over = over.where(Email.status == Status.PENDING).order_by(Email.expires_at).limit(limit)
+        async with self._read() as connection:
+            if (await connection.execute(over.limit(1))).first() is None:
+                return 0
+        ended = {"status": Status.EXPIRED, "due_at": None, "finished_at": UtcNow(), "last_error": EXPIRED}
+        async with self._write() as connection:
+            ids = (await connection.execute(over.with_for_update(skip_locked=True))).scalars().all()
+            changed = update(Email).where(Email.id.in_(ids), Email.status == Status.PENDING).values(ended)
+            rows = (await connection.execute(changed.returning(Email.id, Email.sensitive))).all()
+            await erase(connection, [row.id for row in rows if row.sensitive])
+        return len(rows)
+
+    async def heartbeat(self, name: str, *, host: str, pid: int, version: str) -> None:
+        """Report that the poller `name` is alive, and forget those not heard of for a day."""
+        seen = update(PollerState).where(PollerState.name == name).values(seen_at=UtcNow())
+        async with self._write() as connection:
+            if not (await connection.execute(seen)).rowcount:  # a poller's name is its own: nobody else inserts it
+                new = {"name": name, "host": host, "pid": pid, "version": version}
+                await connection.execute(insert(PollerState).values(new))
+            await connection.execute(delete(PollerState).where(PollerState.seen_at < later(-FORGOTTEN)))
+
+    async def sign_off(self, name: str) -> None:
+        """Report that the poller `name` ends."""
+        async with self._write() as connection:
+            await connection.execute(delete(PollerState).where(PollerState.name == name))
+
+    async def pause_transport(self, name: str, *, seconds: float | None, reason: str | None) -> None:
+        """Let everyone see that a transport is paused for `seconds` from now; None: that it is not."""
+        state = {"paused_until": None if seconds is None else later(literal(seconds)), "reason": reason}
+        async with self._write() as connection:
+            paused = conflict_insert(TransportState, connection.dialect.name).values(name=name, **state)
+            await connection.execute(paused.on_conflict_do_update(index_elements=["name"], set_=state))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def _read(self) -> AsyncIterator[AsyncConnection]:
+        async with asyncio.timeout(PATIENCE), self._reader.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _write(self) -> AsyncIterator[AsyncConnection]:
+        async with asyncio.timeout(PATIENCE), self._engine.begin() as connection:
+            yield connection
+
+
+def open_store(engine: AsyncEngine) -> Store:
+    """The store for the database of `engine`."""
+    if engine.dialect.name == "sqlite":
+        from outbox.db.sqlite import SqliteStore
+
+        return SqliteStore(engine)
+    from outbox.db.postgresql import PostgresqlStore
+
+    return PostgresqlStore(engine)
+
+
+def _attempts(result: Result, poller: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "outbox_id": result.id,
+            "attempt": result.attempt,
+            "recipient": recipient,
+            "outcome": outcome.kind.value,
+            "code": outcome.reply.code if outcome.reply else None,
+            "enhanced": outcome.reply.enhanced if outcome.reply else None,
+            "reply": _said(outcome),
+            "transport": result.transport,
+            "poller": poller,
+        }
+        for recipient, outcome in result.outcomes.items()
+    ]
+
+
+def _said(outcome: Outcome) -> str | None:
+    parts = (outcome.reply.text if outcome.reply else "", outcome.note)
+    return clean_text(" — ".join(part for part in parts if part)) or None
