@@ -1,4 +1,4 @@
-"""Settings: defaults, `outbox.toml`, `OUTBOX_*` variables, arguments, in this order; each one checked, named if wrong."""
+"""Settings: defaults, then `outbox.toml`, then `OUTBOX_*` variables, then arguments; checked, and named if wrong."""
 
 import os
 from collections.abc import Awaitable, Callable

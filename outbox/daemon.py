@@ -1,0 +1,213 @@
+"""The composition root: the only place that builds engine, store, transports and poller, and that knows signals."""
+
+import asyncio
+import logging
+import random
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from outbox.core.message import MessageIds
+from outbox.db.engine import create_engine
+from outbox.db.schema import require_schema
+from outbox.db.store import open_store
+from outbox.db.wake import DataVersion, subscribe
+from outbox.delivery import Delivery
+from outbox.mail.compose import Composer
+from outbox.mail.templates import Templates
+from outbox.maintenance import Maintenance
+from outbox.poller import Pace, PollLoop
+from outbox.settings import Settings
+from outbox.smtp.transport import Transport
+
+log = logging.getLogger("outbox")
+
+WATCH_INTERVAL = 0.02
+"""Seconds between looks at SQLite's data_version; each look costs microseconds."""
+
+FLUSH_BOUND = 5.0
+"""Seconds for the last results to be written on the way out. What is not written then is sent again after its lease:
+a copy, never a loss."""
+
+
+def poller_name() -> str:
+    """New at every start: a reused name would hide the rows of the one who had it before."""
+    return f"{socket.gethostname()}-{secrets.token_hex(4)}"
+
+
+class Poller:
+    """Sends email for as long as it is entered: `async with Poller(settings):`, e.g. in an ASGI lifespan.
+
+    Entering raises SettingsError or DatabaseError where it cannot work. Leaving drains: it stops claiming, finishes
+    what is in flight within `drain_timeout`, gives the rest back. With `drain`, it also ends by itself when nothing
+    is due any more; wait for that with `finished()`.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, drain: bool = False) -> None:
+        self._settings = settings or Settings.load()
+        self._drain = drain
+        self.name = poller_name()
+        self._transports: dict[str, Transport] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._build()
+        try:
+            await require_schema(self._engine)
+            await self._maintenance.round()
+        except BaseException:
+            await self._engine.dispose()
+            raise
+        self._start("poll", self._loop.run(drain=self._drain))
+        self._start("record", self._loop.recorder.run())
+        self._start("renew", self._loop.leases.keep())
+        self._start("maintenance", self._maintenance.run())
+        self._start("publish", self._maintenance.publish())
+        self._start("watch", self._watch())
+        self._unsubscribe = subscribe(self._wake_from_any_thread)
+        log.info("%s polls %s", self.name, self._engine.url.render_as_string(hide_password=True))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self._close()
+
+    async def finished(self) -> None:
+        """Until a drain has nothing left to do. Raises what ended any part of the poller against its will."""
+        poll = self._tasks[0]
+        while not poll.done():
+            done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        poll.result()
+
+    async def left_behind(self) -> bool:
+        """Whether something is still due; after a drain that means that it could not be sent."""
+        due = await self._store.next_due()
+        return due is not None and due <= 0
+
+    def hurry(self) -> None:
+        """Break off what is in flight, now: what was not tried is given back, what may have arrived is in doubt."""
+        for transport in self._transports.values():
+            transport.abort()
+
+    def _build(self) -> None:
+        settings = self._settings
+        default = settings.default_transport
+        sender = settings.default_sender
+        chance = random.Random()  # noqa: S311  # jitter, not secrets
+        self._asyncio_loop = asyncio.get_running_loop()
+        self._engine = create_engine(settings.database_url.get_secret_value())
+        self._store = open_store(self._engine)
+        self._maintenance = Maintenance(self.name, self._store)
+        for name, transport_settings in settings.transports.items():
+            self._transports[name] = Transport(name, transport_settings, clock=time.monotonic, random=chance)
+            self._transports[name].on_change = self._transport_changed
+        delivery = Delivery(
+            composer=Composer(sender, Templates(settings.templates) if settings.templates else None),
+            transports=self._transports,
+            default_transport=default,
+            load_files=self._store.attachments,
+            policy=settings.retry_policy,
+            random=chance,
+        )
+        self._loop = PollLoop(
+            self.name,
+            self._store,
+            delivery,
+            new_message_ids=lambda: MessageIds.new(datetime.now(UTC), sender.domain),
+            pace=Pace(lease=settings.lease, poll_interval=settings.poll_interval, clock=time.monotonic, random=chance),
+        )
+
+    def _start(self, name: str, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work, name=f"outbox-{name}")
+        task.add_done_callback(_report_death)
+        self._tasks.append(task)
+
+    def _transport_changed(self, transport: Transport) -> None:
+        self._maintenance.transport_changed(transport)
+        self._loop.wake.set()
+
+    def _wake_from_any_thread(self) -> None:
+        self._asyncio_loop.call_soon_threadsafe(self._loop.wake.set)
+
+    async def _watch(self) -> None:
+        """Wake the loop when another connection commits to a SQLite file."""
+        path = self._engine.url.database
+        if self._engine.dialect.name != "sqlite" or not path or path == ":memory:":
+            return
+        version = DataVersion(path)
+        try:
+            while True:
+                await asyncio.sleep(WATCH_INTERVAL)
+                if version.changed():
+                    self._loop.wake.set()
+        finally:
+            version.close()
+
+    async def _close(self) -> None:
+        poll = self._tasks[0]
+        self._unsubscribe()
+        self._loop.stop()
+        await asyncio.wait([poll], timeout=FLUSH_BOUND)
+        await self._loop.finish(self._settings.drain_timeout, self.hurry)
+        await _bounded(self._loop.recorder.written(), FLUSH_BOUND, "the last results could not be written")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        await asyncio.gather(*(transport.close() for transport in self._transports.values()))
+        await _bounded(self._store.sign_off(self.name), FLUSH_BOUND, "signing off failed")
+        await self._store.close()
+        await self._engine.dispose()
+        log.info("%s stopped", self.name)
+
+
+async def _bounded(work: Coroutine[None, None, None], seconds: float, otherwise: str) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except Exception:
+        log.exception("%s within %.0f s", otherwise, seconds)
+
+
+def _report_death(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception():
+        log.critical("%s died: mail is not moving properly; restart", task.get_name(), exc_info=task.exception())
+
+
+async def run(settings: Settings, *, drain: bool = False) -> int:
+    """Poll until SIGTERM or SIGINT, then drain; a second signal breaks off what is in flight.
+
+    With `drain`, end by itself when nothing is due. Returns the exit code: 1 where due mail had to be left behind.
+    """
+    stopping = asyncio.Event()
+    poller = Poller(settings, drain=drain)
+
+    def on_signal() -> None:
+        if stopping.is_set():
+            poller.hurry()
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        async with poller:
+            finished = asyncio.create_task(poller.finished())
+            stopped = asyncio.create_task(stopping.wait())
+            await asyncio.wait({finished, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            if stopping.is_set():
+                finished.cancel()
+                return 0
+            finished.result()
+            return 1 if await poller.left_behind() else 0
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

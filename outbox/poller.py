@@ -1,0 +1,210 @@
+"""How many rows are claimed, and when: enough to keep the connections busy, never more than can be sent soon.
+
+Wake-ups are hints; polling is the truth. Nothing here knows SQL or SMTP.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from outbox.core.claim import Claimed, Result
+from outbox.core.message import MessageIds
+from outbox.core.retry import Random, Verdict
+from outbox.core.status import Status
+from outbox.db.store import Store
+from outbox.delivery import Delivery
+from outbox.leases import Leases
+from outbox.recorder import Recorder
+
+log = logging.getLogger("outbox.poller")
+
+PREFETCH = 4
+"""Rows held per connection: the one being sent, and enough behind it to claim in batches."""
+
+PATIENCE = 5.0
+"""Seconds of a transport's pause that a drain waits out."""
+
+SHORTEST_NAP = 0.05
+"""Seconds of the first nap after work; naps then double up to `poll_interval`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How the poller is timed. `clock` is monotonic."""
+
+    lease: float
+    poll_interval: float
+    clock: Callable[[], float]
+    random: Random
+
+
+class PollLoop:
+    """Claims, starts deliveries, naps. One for each process."""
+
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        delivery: Delivery,
+        *,
+        new_message_ids: Callable[[], MessageIds],
+        pace: Pace,
+    ) -> None:
+        self.name = name
+        self.wake = asyncio.Event()
+        """Set it to have the loop look at once: for commits, freed connections, transports that came back."""
+        self.leases = Leases(store, pace.lease, pace.clock)
+        self.recorder = Recorder(store, name, self._written)
+        self._store = store
+        self._delivery = delivery
+        self._new_message_ids = new_message_ids
+        self._pace = pace
+        self._waiting: deque[tuple[Claimed, float]] = deque()
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._nap = SHORTEST_NAP
+        self._stopping = False
+
+    async def run(self, *, drain: bool = False) -> None:
+        """Until `stop`; with `drain`, until nothing is due that could be sent and everything is written.
+
+        Database errors are waited out; only a drain raises them, since whoever started it waits for an answer.
+        """
+        while not self._stopping:
+            self.wake.clear()
+            try:
+                claimed = await self._claim()
+            except Exception:
+                if drain:
+                    raise
+                log.exception("claiming failed; trying again")
+                claimed, self._nap = 0, self._pace.poll_interval
+            self._start_deliveries()
+            if claimed:
+                self._nap = SHORTEST_NAP
+                if self._room():
+                    continue
+            elif drain and not self.leases and not self._recovering():
+                return
+            await self._rest()
+
+    def stop(self) -> None:
+        """Have `run` return soon: a claim under way is awaited, so that no row is claimed by nobody."""
+        self._stopping = True
+        self.wake.set()
+
+    async def finish(self, within: float, abort: Callable[[], None]) -> None:
+        """Give back what has not started, finish what has.
+
+        After `within` seconds `abort` is called: it makes every delivery still in flight end by itself, as not tried
+        or as in doubt.
+        """
+        self._stopping = True
+        self._give_back_waiting()
+        if self._in_flight:
+            await asyncio.wait(self._in_flight, timeout=within)
+        if self._in_flight:
+            log.warning("%d deliveries did not finish within %.0f s and are broken off", len(self._in_flight), within)
+            abort()
+            await asyncio.wait(self._in_flight)
+
+    def _recovering(self) -> bool:
+        """Whether a transport had trouble just now and may be back in a moment; a drain waits for that, not longer."""
+        return any(0 < transport.paused_for <= PATIENCE for transport in self._delivery.transports.values())
+
+    def _capacity(self) -> int:
+        return sum(transport.capacity for transport in self._delivery.transports.values())
+
+    def _room(self) -> int:
+        """Rows that may be claimed now; 0 until a claim is worth a statement."""
+        target = self._capacity() * PREFETCH
+        room = target - len(self.leases)
+        return room if room * 2 >= target else 0
+
+    async def _claim(self) -> int:
+        room = self._room()
+        if room <= 0:
+            return 0
+        since = self._pace.clock()
+        ids = self._new_message_ids()
+        rows = await self._store.claim(room, poller=self.name, lease=self._pace.lease, message_ids=ids)
+        self.leases.add(rows, since)
+        self._waiting.extend((row, since) for row in rows)
+        return len(rows)
+
+    def _start_deliveries(self) -> None:
+        """Start what there are connections for; urgent rows first."""
+        capacity = self._capacity()
+        if capacity == 0 or self._stopping:
+            self._give_back_waiting()
+        free = capacity - len(self._in_flight)
+        if free > 0 and len(self._waiting) > free:
+            self._waiting = deque(sorted(self._waiting, key=lambda waiting: waiting[0].priority))
+        while free > 0 and self._waiting:
+            row, since = self._waiting.popleft()
+            task = asyncio.create_task(self._deliver(row, since), name=f"email-{row.id}")
+            self._in_flight.add(task)
+            task.add_done_callback(self._landed)
+            free -= 1
+
+    def _give_back_waiting(self) -> None:
+        """Nothing can be sent now: whoever can may have them."""
+        self.recorder.put(*(_given_back(row) for row, _ in self._waiting))
+        self._waiting.clear()
+
+    async def _deliver(self, row: Claimed, since: float) -> None:
+        if not self.leases.owns(row):
+            log.warning("lease_lost: email %d was not started in time", row.id)
+            self.leases.drop([row.id])
+            return
+        expired = row.expires_in is not None and self._pace.clock() - since >= row.expires_in
+        try:
+            result = await self._delivery.attempt(row, expired=expired, still_owned=lambda: self.leases.owns(row))
+        except Exception as error:
+            log.exception("email %d: internal error", row.id)
+            result = self._delivery.after_bug(row, error)
+        _log_result(row, result)
+        self.recorder.put(result)
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
+        self._start_deliveries()
+        if self._room():
+            self.wake.set()
+
+    def _written(self, ids: Collection[int]) -> None:
+        self.leases.drop(ids)
+        if self._room() or not self.leases:
+            self.wake.set()
+
+    async def _rest(self) -> None:
+        """Nap until woken, until the next row falls due, or for the current nap, which doubles while nothing comes."""
+        nap = self._nap * self._pace.random.uniform(0.9, 1.1)
+        if self._room() and not self.leases:
+            nap = await self._until_due(nap)
+        self._nap = min(self._nap * 2, self._pace.poll_interval)
+        try:
+            async with asyncio.timeout(nap):
+                await self.wake.wait()
+        except TimeoutError:
+            return
+
+    async def _until_due(self, nap: float) -> float:
+        try:
+            due = await self._store.next_due()
+        except Exception:
+            log.exception("the next due row could not be looked up")
+            return nap
+        return nap if due is None else min(nap, max(due, 0.001))
+
+
+def _given_back(row: Claimed) -> Result:
+    return Result(row.id, row.claim_token, row.attempts, Verdict(Status.PENDING, delay=0.0, counted=False))
+
+
+def _log_result(row: Claimed, result: Result) -> None:
+    verdict = result.verdict
+    level = logging.DEBUG if verdict.status is Status.SENT else logging.INFO
+    again = f", next attempt in {verdict.delay:.0f} s" if verdict.delay else ""
+    log.log(level, "email %d: %s%s%s", row.id, verdict.status, again, f" ({verdict.reason})" if verdict.reason else "")

@@ -1,0 +1,82 @@
+"""Several pollers on one machine: starts them, passes signals on, starts a new one for each that dies."""
+
+import logging
+import multiprocessing
+import signal
+import sys
+import threading
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+from types import FrameType
+
+from outbox.settings import Settings
+
+log = logging.getLogger("outbox.processes")
+
+RESTART_DELAY = 1.0
+"""Seconds before a poller that died is replaced, so that one that dies at once does not spin."""
+
+
+def run_here(settings: Settings, *, drain: bool = False) -> int:
+    """Run one poller in this process, on uvloop where it exists. Returns the exit code."""
+    import asyncio
+
+    from outbox import daemon
+
+    try:
+        import uvloop
+    except ImportError:
+        with asyncio.Runner() as runner:
+            return runner.run(daemon.run(settings, drain=drain))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(daemon.run(settings, drain=drain))
+
+
+def run_processes(settings: Settings, count: int, *, drain: bool = False) -> int:
+    """Run `count` pollers until SIGTERM or SIGINT, or with `drain` until all are done. Returns the worst exit code.
+
+    The settings reach the children through a pipe, so that no password shows in a process list.
+    """
+    context = multiprocessing.get_context("spawn")
+    level = logging.getLogger().level
+    stopping = threading.Event()
+    pollers: list[SpawnProcess] = []
+
+    def start() -> None:
+        poller = context.Process(target=_child, args=(settings, drain, level), name=f"poller-{len(pollers)}")
+        poller.start()
+        pollers.append(poller)
+
+    def pass_on(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature is the library's
+        stopping.set()
+        for poller in pollers:
+            if poller.is_alive():
+                poller.terminate()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, pass_on)
+    for _ in range(count):
+        start()
+    worst = 0
+    while pollers:
+        wait([poller.sentinel for poller in pollers])
+        for ended in [poller for poller in pollers if not poller.is_alive()]:
+            ended.join()
+            pollers.remove(ended)
+            if stopping.is_set() or drain or ended.exitcode == 2:
+                worst = max(worst, abs(ended.exitcode or 0))
+                continue
+            log.error("a poller ended with code %s; starting another", ended.exitcode)
+            if not stopping.wait(RESTART_DELAY):
+                start()
+    return worst
+
+
+def _child(settings: Settings, drain: bool, level: int) -> None:
+    # Ctrl-C reaches the whole foreground group; the parent passes it on as SIGTERM, once.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(level=level, format=LOG_FORMAT, stream=sys.stderr)
+    sys.exit(run_here(settings, drain=drain))
+
+
+LOG_FORMAT = "%(asctime)s %(levelname)-8s %(name)s: %(message)s"

@@ -1,0 +1,75 @@
+"""Writing results, by group commit: whatever is finished is written together, at once when idle.
+
+A failed write is tried again for as long as it takes; the send that it records never is.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Collection
+
+from outbox.core.claim import Result
+from outbox.db.store import Store
+
+log = logging.getLogger("outbox.recorder")
+
+LARGEST = 500
+"""Results in one transaction, at most."""
+
+
+class Recorder:
+    """Takes results from deliveries and writes them in the background, in the order they came."""
+
+    def __init__(self, store: Store, poller: str, on_written: Callable[[Collection[int]], None]) -> None:
+        self._store = store
+        self._poller = poller
+        self._on_written = on_written
+        self._waiting: deque[Result] = deque()
+        self._some = asyncio.Event()
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def __len__(self) -> int:
+        """Results not written yet."""
+        return len(self._waiting)
+
+    def put(self, *results: Result) -> None:
+        """Write these soon."""
+        self._waiting.extend(results)
+        if self._waiting:
+            self._none.clear()
+            self._some.set()
+
+    async def written(self) -> None:
+        """Until nothing waits."""
+        await self._none.wait()
+
+    async def run(self) -> None:
+        """Write until cancelled. After a failure smaller groups are tried, so that one result that the database will
+        not take cannot hold up the others."""
+        largest, pause = LARGEST, 0.1
+        while True:
+            await self._some.wait()
+            group = [self._waiting[i] for i in range(min(largest, len(self._waiting)))]
+            try:
+                written = await self._store.record(group, poller=self._poller)
+            except Exception:
+                log.exception("%d results could not be written; trying again in %.1f s", len(group), pause)
+                if len(group) == 1:
+                    self._waiting.rotate(-1)
+                largest = max(1, len(group) // 2)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+                continue
+            largest, pause = LARGEST, 0.1
+            self._finish(group, written)
+
+    def _finish(self, group: list[Result], written: set[int]) -> None:
+        for result in group:
+            self._waiting.popleft()
+            if result.id not in written:
+                log.warning("lease_lost: the result of email %d came too late and was not written", result.id)
+        if not self._waiting:
+            self._some.clear()
+            self._none.set()
+        self._on_written([result.id for result in group])
