@@ -9,9 +9,13 @@ from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 
+from outbox.core.errors import OutboxError, SettingsError
 from outbox.settings import Settings
 
 log = logging.getLogger("outbox.processes")
+
+HOPELESS = 2
+"""Exit code of a poller that cannot work as it is configured; it is not started again."""
 
 RESTART_DELAY = 1.0
 """Seconds before a poller that died is replaced, so that one that dies at once does not spin."""
@@ -63,7 +67,7 @@ def run_processes(settings: Settings, count: int, *, drain: bool = False) -> int
         for ended in [poller for poller in pollers if not poller.is_alive()]:
             ended.join()
             pollers.remove(ended)
-            if stopping.is_set() or drain or ended.exitcode == 2:
+            if stopping.is_set() or drain or ended.exitcode == HOPELESS:
                 worst = max(worst, abs(ended.exitcode or 0))
                 continue
             log.error("a poller ended with code %s; starting another", ended.exitcode)
@@ -75,8 +79,18 @@ def run_processes(settings: Settings, count: int, *, drain: bool = False) -> int
 def _child(settings: Settings, drain: bool, level: int) -> None:
     # Ctrl-C reaches the whole foreground group; the parent passes it on as SIGTERM, once.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(level=level, format=LOG_FORMAT, stream=sys.stderr)
-    sys.exit(run_here(settings, drain=drain))
+    set_up_logging(level)
+    try:
+        sys.exit(run_here(settings, drain=drain))
+    except SettingsError as error:
+        log.error("%s", error)  # noqa: TRY400  # one line: it names the fault and the cure
+        sys.exit(HOPELESS)
+    except OutboxError as error:
+        log.error("%s", error)  # noqa: TRY400  # as above; a database may come back, so the parent starts another
+        sys.exit(1)
 
 
-LOG_FORMAT = "%(asctime)s %(levelname)-8s %(name)s: %(message)s"
+def set_up_logging(level: int) -> None:
+    """Log lines on stderr, as every poller process writes them."""
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-8s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("aiosqlite").setLevel(logging.INFO)  # at DEBUG it tells every call, and parameters with it

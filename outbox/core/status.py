@@ -24,7 +24,7 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.SENDING: frozenset(
         {Status.SENDING, Status.PENDING, Status.SENT, Status.PARTIAL, Status.FAILED, Status.EXPIRED, Status.IN_DOUBT}
     ),
-    # From here on only a person moves a row: `outbox retry`, `outbox resolve`.
+    # From here on only a person moves a row.
     Status.SENT: frozenset(),
     Status.PARTIAL: frozenset({Status.PENDING}),
     Status.FAILED: frozenset({Status.PENDING}),
@@ -35,7 +35,7 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
 """Which status may follow which. `sending → sending` is the take-over of an expired lease."""
 
 RETRYABLE = frozenset({s for s in FINAL if Status.PENDING in TRANSITIONS[s]} - {Status.IN_DOUBT})
-"""Statuses that `outbox retry` takes; a row in doubt wants `outbox resolve`, because a person must decide."""
+"""Statuses that `outbox retry` takes. A row in doubt may have been sent, so it is not tried again in passing."""
 
 
 def may_become(old: Status, new: Status) -> bool:

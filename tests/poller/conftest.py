@@ -32,7 +32,7 @@ def insert(execute):
     async def run(**columns):
         columns = {"to_addrs": "ada@example.org", "subject": "Hi", "body_text": "Hello", **columns}
         names, marks = ", ".join(columns), ", ".join(f":{name}" for name in columns)
-        # ruff: noqa: S608 — the names come from the test
+
         rows = await execute(f"INSERT INTO email_outbox ({names}) VALUES ({marks}) RETURNING id", columns)
         return rows[0].id
 

@@ -1,0 +1,81 @@
+"""How commands reach the settings and the database."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+import typer
+
+from outbox.core.errors import DatabaseError, SettingsError
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from outbox.settings import Settings
+
+
+MAX_ID = 2**63 - 1
+"""The largest id that a database can hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The global options, which every command may need."""
+
+    config: Path | None
+    database_url: str | None
+
+
+def settings_of(context: typer.Context) -> "Settings":
+    """The settings of this invocation. Raises SettingsError."""
+    from outbox.settings import Settings
+
+    access: Access = context.obj
+    return Settings.load(access.config, database_url=access.database_url)
+
+
+@asynccontextmanager
+async def migrated_database(settings: "Settings") -> "AsyncIterator[AsyncEngine]":
+    """The database, checked to have our schema. Raises DatabaseError for whatever it fails at, also later inside."""
+    from outbox.db.schema import require_schema
+
+    async with database(settings) as engine:
+        await require_schema(engine)
+        yield engine
+
+
+@asynccontextmanager
+async def database(settings: "Settings") -> "AsyncIterator[AsyncEngine]":
+    """The database as it is, with or without a schema. Raises DatabaseError for whatever it fails at."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from outbox.db.engine import create_engine
+
+    engine = create_engine(settings.database_url.get_secret_value())
+    try:
+        yield engine
+    except SQLAlchemyError as error:
+        # `orig` is the driver's own error; the wrapper's text would repeat statement and parameters, perhaps secrets.
+        said = getattr(error, "orig", None) or type(error).__name__
+        raise DatabaseError(f"the database failed: {said}") from error
+    finally:
+        await engine.dispose()
+
+
+def refuse_password(url: str | None) -> None:
+    """Raises SettingsError where `url` holds a password: arguments show in the list of processes."""
+    if not url:
+        return
+    try:
+        parts = urlsplit(url)
+        secret = parts.password is not None or "password" in parse_qs(parts.query)
+    except ValueError:
+        secret = "@" in url
+    if secret:
+        raise SettingsError(
+            "--database-url has a password in it, which everybody on this machine could read in the list of "
+            "processes; set OUTBOX_DATABASE_URL instead"
+        )

@@ -1,0 +1,122 @@
+"""`list`, `retry` and `cancel`: look at many rows, and act on them."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from outbox.cli.access import MAX_ID, migrated_database, settings_of
+from outbox.cli.output import complain, moment_text, one_line, print_json, print_table
+from outbox.core.status import RETRYABLE, Status
+
+if TYPE_CHECKING:
+    from outbox.db.models import Email
+    from outbox.db.operations import Changed
+    from outbox.settings import Settings
+
+Ids = Annotated[list[int], typer.Argument(metavar="ID…", min=1, max=MAX_ID, help="Ids of emails.", show_default=False)]
+
+LISTED = (
+    "id", "status", "to_addrs", "cc_addrs", "bcc_addrs", "subject", "template", "tag", "priority", "attempts",
+    "due_at", "created_at", "finished_at", "last_error",
+)  # fmt: skip
+"""Columns of `list --json`, by their names in the table."""
+
+SHOWN_IDS = 20
+"""Ids that are named when many rows were changed."""
+
+
+def list_emails(
+    context: typer.Context,
+    status: Annotated[Status | None, typer.Option(help="Only this status.")] = None,
+    to: Annotated[str | None, typer.Option(help="Only emails with this text in a recipient.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only this tag.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, the newest.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List emails, the newest first."""
+    emails = asyncio.run(_emails(settings_of(context), status, to, tag, limit))
+    if as_json:
+        print_json([{name: getattr(email, name) for name in LISTED} for email in emails])
+        return
+    print_table(
+        ["id", "status", "to", "subject", "tries", "when (UTC)", "last error"],
+        [
+            (e.id, e.status, _recipients(e), e.subject or _template(e), e.attempts, _when(e), e.last_error)
+            for e in emails
+        ],
+    )
+
+
+async def _emails(
+    settings: "Settings", status: Status | None, to: str | None, tag: str | None, limit: int
+) -> "list[Email]":
+    from outbox.db.operations import Operations
+
+    async with migrated_database(settings) as engine:
+        return await Operations(engine).emails(status=status, to=to, tag=tag, limit=limit)
+
+
+def _recipients(email: "Email") -> str:
+    return ", ".join(one_line(part) for part in (email.to_addrs, email.cc_addrs, email.bcc_addrs) if part)
+
+
+def _template(email: "Email") -> str:
+    return f"({email.template})" if email.template else ""
+
+
+def _when(email: "Email") -> str:
+    """When it was finished, else when something happens next."""
+    moment = email.finished_at or email.due_at or email.created_at
+    return moment_text(moment).removesuffix(" UTC")
+
+
+def retry(
+    context: typer.Context,
+    ids: Annotated[list[int] | None, typer.Argument(metavar="[ID…]", min=1, max=MAX_ID, help="Ids of emails.")] = None,
+    status: Annotated[
+        Status | None, typer.Option(help=f"All emails of this status: {', '.join(sorted(RETRYABLE))}.")
+    ] = None,
+) -> None:
+    """Send finished emails again: at once, to the recipients that were not accepted, with all attempts anew."""
+    if bool(ids) == bool(status):
+        raise typer.BadParameter("give either ids or --status", ctx=context)
+    if status and status not in RETRYABLE:
+        allowed = ", ".join(sorted(RETRYABLE))
+        raise typer.BadParameter(f"{status} emails cannot be sent again; one of: {allowed}", ctx=context)
+    _tell("pending again", asyncio.run(_retry(settings_of(context), ids, status)))
+
+
+async def _retry(settings: "Settings", ids: Sequence[int] | None, status: Status | None) -> "Changed":
+    from outbox.db.operations import Operations
+
+    async with migrated_database(settings) as engine:
+        operations = Operations(engine)
+        return await operations.retry_status(status) if status else await operations.retry(ids or ())
+
+
+def cancel(context: typer.Context, ids: Ids) -> None:
+    """Cancel emails that are not being sent yet."""
+    _tell("cancelled", asyncio.run(_cancel(settings_of(context), ids)))
+
+
+async def _cancel(settings: "Settings", ids: Sequence[int]) -> "Changed":
+    from outbox.db.operations import Operations
+
+    async with migrated_database(settings) as engine:
+        return await Operations(engine).cancel(ids)
+
+
+def _tell(what: str, changed: "Changed") -> None:
+    """What was changed on stdout, what not and why on stderr; exit code 1 where something was not."""
+    if changed.done:
+        noun = "email" if len(changed.done) == 1 else "emails"
+        some = ", ".join(map(str, changed.done[:SHOWN_IDS])) + (", …" if len(changed.done) > SHOWN_IDS else "")
+        typer.echo(f"{len(changed.done)} {noun} {what}: {some}")
+    elif not changed.unchanged:
+        typer.echo("there is nothing to do")
+    for id, why in changed.unchanged.items():
+        complain(f"{id}: {why}")
+    if changed.unchanged:
+        raise typer.Exit(1)

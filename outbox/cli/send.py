@@ -1,0 +1,179 @@
+"""`send`: enqueue one email, and on request wait for what comes of it."""
+
+import asyncio
+import json
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from outbox.cli.access import migrated_database, settings_of
+from outbox.cli.explain import look_around, why_not_sent
+from outbox.cli.output import complain, one_line
+from outbox.core.duration import format_duration, parse_duration
+from outbox.core.status import FINAL, Status
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from outbox.db.models import Email
+    from outbox.db.operations import Operations
+    from outbox.settings import Settings
+
+LOOK_INTERVAL = 0.2
+"""Seconds between looks at the row with --wait."""
+
+FILE = typer.Option("--attach", exists=True, dir_okay=False, readable=True, help="Attach this file; may be repeated.")
+
+
+def send(
+    context: typer.Context,
+    *,
+    to: Annotated[list[str] | None, typer.Option(help="Recipient; may be repeated.", show_default=False)] = None,
+    subject: Annotated[str | None, typer.Option(help="Subject.")] = None,
+    text: Annotated[str | None, typer.Option(help="Plain text; - reads it from stdin.")] = None,
+    html: Annotated[str | None, typer.Option(help="HTML.")] = None,
+    attach: Annotated[list[Path] | None, FILE] = None,
+    cc: Annotated[list[str] | None, typer.Option(help="Copy to; may be repeated.")] = None,
+    bcc: Annotated[list[str] | None, typer.Option(help="Blind copy to; may be repeated.")] = None,
+    sender: Annotated[str | None, typer.Option("--from", help="Sender; default: the configured one.")] = None,
+    reply_to: Annotated[str | None, typer.Option(help="Where answers go.")] = None,
+    header: Annotated[list[str] | None, typer.Option(help="Extra header, 'Name: value'; may be repeated.")] = None,
+    template: Annotated[str | None, typer.Option(help="Render this template instead of --text and --html.")] = None,
+    template_context: Annotated[
+        str | None, typer.Option("--context", help="The template's values: a JSON object, or a file with one.")
+    ] = None,
+    locale: Annotated[str | None, typer.Option(help="Language of the template, e.g. de.")] = None,
+    priority: Annotated[int | None, typer.Option(min=0, max=2, help="0 urgent, 1 normal, 2 bulk.")] = None,
+    due_at: Annotated[str | None, typer.Option(help="Not before, e.g. 2030-01-31T08:00:00Z.")] = None,
+    delay: Annotated[
+        float | None, typer.Option("--in", parser=parse_duration, metavar="DURATION", help="Not before, e.g. 10m.")
+    ] = None,
+    transport: Annotated[str | None, typer.Option(help="Name of a configured transport.")] = None,
+    on_doubt: Annotated[str | None, typer.Option(help="resend (default) or hold: never risk a second copy.")] = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="A second email with this key is the same one.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Your own label.")] = None,
+    sensitive: Annotated[bool, typer.Option("--sensitive", help="Erase the content once it is finished.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the outcome, and print it per recipient.")] = False,
+    timeout: Annotated[
+        float, typer.Option(parser=parse_duration, metavar="DURATION", help="Longest wait with --wait.")
+    ] = "60s",  # type: ignore[assignment]  # the parser makes it seconds
+) -> None:
+    """Enqueue one email and print its id."""
+    settings = settings_of(context)
+    try:
+        email = _email(
+            to=to,
+            cc=cc,
+            bcc=bcc,
+            sender=sender,
+            reply_to=reply_to,
+            subject=subject,
+            text=sys.stdin.read() if text == "-" else text,
+            html=html,
+            attach=attach or [],
+            headers=_headers(header or []),
+            template=template,
+            context=_context(template_context),
+            locale=locale,
+            priority=priority,
+            due_at=_due(due_at, delay),
+            transport=transport,
+            on_doubt=on_doubt,
+            idempotency_key=idempotency_key,
+            tag=tag,
+            sensitive=sensitive,
+        )
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error), ctx=context) from error
+    raise typer.Exit(asyncio.run(_send(settings, email, timeout if wait else None)))
+
+
+def _email(*, attach: list[Path], **columns: Any) -> "Email":
+    from outbox.db.models import Attachment, Email
+
+    return Email(**columns, attachments=[Attachment.from_path(path) for path in attach])
+
+
+def _headers(lines: list[str]) -> dict[str, Any] | None:
+    """`Name: value` lines; a name that comes twice has a list."""
+    headers: dict[str, Any] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise ValueError(f"--header {line!r} is not of the form 'Name: value'")
+        if name in headers:
+            raise ValueError(f"--header {name!r} is given twice")
+        headers[name] = value.strip()
+    return headers or None
+
+
+def _context(text: str | None) -> Any:
+    if text is None:
+        return None
+    if not text.lstrip().startswith("{"):
+        text = Path(text).read_text(encoding="utf-8")
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"--context is not JSON: {error}") from None
+
+
+def _due(due_at: str | None, delay: float | None) -> datetime | None:
+    if due_at is not None and delay is not None:
+        raise ValueError("give either --due-at or --in")
+    if delay is not None:
+        return datetime.now(UTC) + timedelta(seconds=delay)
+    if due_at is None:
+        return None
+    try:
+        return datetime.fromisoformat(due_at)
+    except ValueError:
+        raise ValueError(f"--due-at {due_at!r} is not a timestamp like 2030-01-31T08:00:00Z") from None
+
+
+async def _send(settings: "Settings", email: "Email", wait: float | None) -> int:
+    from outbox.enqueue import enqueue
+
+    async with migrated_database(settings) as engine:
+        async with engine.begin() as connection:
+            [id] = await enqueue(connection, email)
+        typer.echo(str(id))
+        if wait is None:
+            return 0
+        return await _wait(engine, settings, id, wait)
+
+
+async def _wait(engine: "AsyncEngine", settings: "Settings", id: int, patience: float) -> int:
+    """Until the row is final. Prints what came of it; 0 where every recipient was accepted."""
+    from outbox.db.operations import Operations
+
+    operations = Operations(engine)
+    if not any(poller.alive for poller in await operations.pollers()):
+        complain("no poller is alive; start `outbox run`. Waiting …")
+    started = time.monotonic()
+    while True:
+        email = await operations.email(id)
+        left = started + patience - time.monotonic()
+        if Status(email.status) in FINAL:
+            return await _tell_outcome(operations, settings, email)
+        if left <= 0:
+            why = why_not_sent(email, await look_around(operations, settings))
+            complain(f"{id} is not sent after {format_duration(patience)}: {why}")
+            return 1
+        await asyncio.sleep(min(LOOK_INTERVAL, left))
+
+
+async def _tell_outcome(operations: "Operations", settings: "Settings", email: "Email") -> int:
+    """The last outcome of each recipient."""
+    last = {attempt.recipient: attempt for attempt in await operations.attempts(email.id)}
+    for recipient, attempt in last.items():
+        said = " ".join(str(part) for part in (attempt.code, attempt.reply) if part)
+        typer.echo(one_line(f"{recipient}: {attempt.outcome} {said}"))
+    if email.status == Status.SENT:
+        return 0
+    complain(f"{email.id} is {email.status}: {why_not_sent(email, await look_around(operations, settings))}")
+    return 1
