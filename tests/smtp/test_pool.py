@@ -220,15 +220,33 @@ async def test_aborting_ends_an_opening_too(make, smtpd):
         await opening
 
 
-async def test_a_right_to_open_that_was_granted_ends_with_the_pool(make, smtpd):
-    pool = make()
-    opening = asyncio.create_task(pool.acquire())
-    await asyncio.sleep(0)  # granted, and not taken up yet
+async def granted(pool: Pool) -> "asyncio.Task[Connection]":
+    """Somebody who was given the right to open a connection, and has not taken it up yet."""
+    first = await pool.acquire()
+    waiting = asyncio.create_task(pool.acquire())
+    await asyncio.sleep(0)
+    first.abort()
+    pool.release(first)
+    assert repr(pool) == "<Pool 0 busy, 0 idle, 1 opening, 0 closing, 0 waiting, limit 1>"
+    return waiting
+
+
+async def test_a_right_to_open_ends_with_the_pool(make, smtpd):
+    pool = make(max_connections=1)
+    waiting = await granted(pool)
     pool.abort()
     with pytest.raises(NoConnectionError):
-        await opening
-    assert smtpd.connections == 0
+        await waiting
+    assert smtpd.connections == 1
     assert repr(pool) == "<Pool 0 busy, 0 idle, 0 opening, 0 closing, 0 waiting, closed>"
+
+
+async def test_a_right_to_open_that_nobody_takes_up_is_given_to_the_next(make):
+    pool = make(max_connections=1)
+    waiting = await granted(pool)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    pool.release(await pool.acquire())
 
 
 async def test_what_is_opened_while_the_pool_closes_is_not_given_out(make, smtpd):

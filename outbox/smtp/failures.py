@@ -1,0 +1,69 @@
+"""What a failed step of opening a connection means, in our words: exceptions of the library, the sockets and TLS."""
+
+import socket
+import ssl
+
+import aiosmtplib
+
+from outbox.core.classify import Action, Judgement, Stage, Trouble
+from outbox.core.outcome import Fault, Scope
+from outbox.core.reply import Reply, clean_text
+
+_NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+
+_NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"}
+"""What OpenSSL says, in its various versions, of a peer that answered in plain text."""
+
+
+class OpeningError(Exception):
+    """A connection could not be opened: at which stage, by which reply or trouble, and what else is known of it."""
+
+    def __init__(self, stage: Stage, what: Reply | Trouble, detail: str = "") -> None:
+        self.stage = stage
+        self.what = what
+        self.detail = clean_text(detail, 200)
+        super().__init__(f"{stage}: {what}" + (f" ({self.detail})" if self.detail else ""))
+
+
+def opening_failed(stage: Stage, error: Exception) -> OpeningError:
+    """The failure that `error`, raised by aiosmtplib at `stage`, stands for."""
+    cause = error.__cause__
+    if stage is Stage.CONNECT and _after_connecting(error):
+        stage = Stage.GREETING
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        reply = Reply.of(error.code, error.message) if 400 <= error.code <= 599 else None
+        return OpeningError(stage, reply or Trouble.MALFORMED, "" if reply else str(error.message))
+    for said in (error, cause):
+        if isinstance(said, ssl.SSLError):
+            return _tls_failed(stage, said)
+        if isinstance(said, socket.gaierror):
+            trouble = Trouble.DNS_UNKNOWN if said.errno in _NO_SUCH_HOST else Trouble.DNS
+            return OpeningError(stage, trouble, said.strerror or "")
+    if isinstance(error, TimeoutError) or isinstance(cause, ConnectionAbortedError):  # asyncio's TLS handshake timeout
+        return OpeningError(stage, Trouble.TIMEOUT)
+    if stage is Stage.CONNECT and isinstance(error, ValueError):  # a name that cannot even be looked up
+        return OpeningError(stage, Trouble.DNS_UNKNOWN, str(error))
+    if stage is Stage.CONNECT:
+        return OpeningError(stage, Trouble.UNREACHABLE, str(cause or error))
+    if isinstance(error, aiosmtplib.SMTPServerDisconnected) or isinstance(cause, aiosmtplib.SMTPServerDisconnected):
+        return OpeningError(stage, Trouble.CLOSED)
+    return OpeningError(stage, Trouble.MALFORMED, f"{type(error).__name__}: {error}")
+
+
+def _tls_failed(stage: Stage, error: ssl.SSLError) -> OpeningError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return OpeningError(stage, Trouble.CERTIFICATE, error.verify_message or str(error))
+    plain = stage is Stage.CONNECT and error.reason in _NOT_TLS
+    return OpeningError(stage, Trouble.TLS_MODE if plain else Trouble.TLS_FAILED, error.reason or str(error))
+
+
+def _after_connecting(error: Exception) -> bool:
+    """Whether TCP and TLS stood when `error` came up, so that it is about the greeting."""
+    heard = (aiosmtplib.SMTPServerDisconnected, aiosmtplib.SMTPReadTimeoutError)
+    return isinstance(error, aiosmtplib.SMTPResponseException) or isinstance(error.__cause__, heard)
+
+
+def fault_of(where: str, stage: Stage, judgement: Judgement, said: str) -> Fault:
+    """The fault of a transport, in one line that says where, when and what. `judgement` is PAUSE or CONFIG."""
+    scope = Scope.CONFIG if judgement.action is Action.CONFIG else Scope.PAUSE
+    return Fault(scope, f"{where}: {stage}: {said}", judgement.wait, judgement.fewer)

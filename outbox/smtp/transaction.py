@@ -1,0 +1,261 @@
+"""One mail transaction, MAIL to the final dot, with an outcome for each recipient as its reply arrives.
+
+What replies mean is decided in `core.classify`; here is what is said, in which order, and when the message can have
+been accepted. Each command is built, sent and answered in separate steps, so that commands may be grouped
+(RFC 2920) where a comment says "flush point".
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from outbox.core.classify import Action, Judgement, Situation, Stage, Trouble, judge
+from outbox.core.message import Message
+from outbox.core.outcome import Fault, Kind, Outcome, Scope
+from outbox.core.reply import Reply
+from outbox.smtp.connection import Connection
+from outbox.smtp.failures import fault_of
+from outbox.smtp.wire import WireError
+
+_CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
+_SAFE = re.compile(rf'(?:[^\s<>"\\{_CONTROL}]|"(?:[^"\\{_CONTROL}]|\\[^{_CONTROL}])*")*')
+
+LEASE_LOST = "the lease was lost before the final dot"
+STOPPING = "the transport is stopping"
+
+
+@dataclass(slots=True)
+class Transacted:
+    """What came of a transaction. Recipients without an outcome were not tried, or belong into the next one."""
+
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    fresh: bool = False
+    """Once more at once, on a new connection."""
+    fault: Fault | None = None
+
+
+async def transact(
+    connection: Connection,
+    message: Message,
+    recipients: Sequence[str],
+    *,
+    still_owned: Callable[[], bool],
+    fresh_tries: int = 0,
+) -> Transacted:
+    """Offer `message` to `recipients`. Afterwards `connection.usable` says whether it may be used again.
+
+    `still_owned` is asked before MAIL and again just before the final dot: where it says no, the message is not sent.
+    `fresh_tries` counts the new connections that this message was given already. Cancellation closes the connection.
+    """
+    transaction = _Transaction(connection, message, recipients, still_owned, fresh_tries)
+    try:
+        await transaction.run()
+    except BaseException:
+        connection.abort()
+        raise
+    return transaction.result
+
+
+class _Transaction:
+    """The state of a transaction. Its steps return whether to go on."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        message: Message,
+        recipients: Sequence[str],
+        still_owned: Callable[[], bool],
+        fresh_tries: int,
+    ) -> None:
+        self.result = Transacted()
+        self._connection = connection
+        self._wire = connection.wire
+        self._timeouts = connection.settings.timeouts
+        self._message = message
+        self._recipients = recipients
+        self._still_owned = still_owned
+        self._fresh_tries = fresh_tries
+        self._stage = Stage.MAIL
+        self._first = True
+        self._reused = connection.messages > 0
+        self._accepted: list[str] = []
+        self._utf8 = False
+        self._content = b""
+
+    async def run(self) -> None:
+        """All of it, as far as it goes."""
+        if not self._owned() or not self._prepare():
+            return
+        self._connection.messages += 1
+        try:
+            if await self._reset() and await self._mail() and await self._rcpt() and await self._data():
+                await self._dot()
+        except WireError as trouble:
+            self._broken(trouble)
+
+    def _owned(self) -> bool:
+        if self._still_owned():
+            return True
+        self.result.fault = Fault(Scope.STOPPING, LEASE_LOST)
+        return False
+
+    # What can be known before a word is said.
+
+    def _prepare(self) -> bool:
+        """Settle what no server could take; False where nobody is left."""
+        features = self._connection.features
+        sender = self._message.sender
+        if not _SAFE.fullmatch(sender):
+            self._settle(Kind.REFUSED, note="5.1.7 the sender's address cannot be written to a server safely")
+        elif not sender.isascii() and not features.smtputf8:
+            self._settle(Kind.REFUSED, note=_needs_utf8("the sender's address"))
+        for recipient in self._waiting():
+            if not _SAFE.fullmatch(recipient) or not recipient:
+                self._set(recipient, Kind.REFUSED, note="5.1.3 the address cannot be written to a server safely")
+            elif not recipient.isascii() and not features.smtputf8:
+                self._set(recipient, Kind.REFUSED, note=_needs_utf8("this address"))
+        self._utf8 = not all(address.isascii() for address in (sender, *self._waiting()))
+        self._content = (self._utf8 and self._message.utf8_content) or self._message.content
+        if features.size and len(self._content) > features.size:
+            note = f"5.3.4 the message has {len(self._content)} bytes, the server takes {features.size}"
+            self._settle(Kind.REFUSED, note=note)
+        return bool(self._waiting())
+
+    # The commands, in order.
+
+    async def _reset(self) -> bool:
+        if not self._connection.needs_reset:
+            return True
+        reply = await self._ask(b"RSET", self._timeouts.command)  # flush point: may go with MAIL
+        self._connection.needs_reset = False
+        return reply.positive or self._apply(self._judge(Trouble.MALFORMED), Trouble.MALFORMED)
+
+    async def _mail(self) -> bool:
+        parameters = self._mail_parameters()
+        line = f"MAIL FROM:<{self._message.sender}>{parameters}"
+        reply = await self._ask(line.encode(), self._timeouts.mail)  # flush point
+        judgement = self._judge(reply, parameters=" SIZE=" in parameters)
+        if judgement.action is Action.PLAIN:
+            self._connection.without_parameters = True
+            return await self._mail()
+        return self._apply(judgement, reply)
+
+    def _mail_parameters(self) -> str:
+        features, parameters = self._connection.features, ""
+        if features.offers_size and not self._connection.without_parameters:
+            parameters += f" SIZE={len(self._content)}"
+        if self._utf8:
+            parameters += " BODY=8BITMIME SMTPUTF8" if features.eightbitmime else " SMTPUTF8"
+        return parameters
+
+    async def _rcpt(self) -> bool:
+        self._stage = Stage.RCPT
+        for recipient in self._waiting():
+            reply = await self._ask(f"RCPT TO:<{recipient}>".encode(), self._timeouts.rcpt)  # flush point
+            self._connection.needs_reset = True
+            judgement = self._judge(reply)
+            match judgement.action:
+                case Action.GO_ON:
+                    self._accepted.append(recipient)
+                case Action.DEFER:
+                    self._set(recipient, Kind.DEFERRED, reply)
+                case Action.REFUSE:
+                    self._set(recipient, Kind.REFUSED, reply)
+                case Action.NEXT:
+                    pass  # no outcome yet: it belongs into the next transaction
+                case _:
+                    return self._apply(judgement, reply)
+        return bool(self._accepted)
+
+    async def _data(self) -> bool:
+        self._stage = Stage.DATA
+        reply = await self._ask(b"DATA", self._timeouts.data)  # flush point: DATA ends a group
+        return self._apply(self._judge(reply), reply)
+
+    async def _dot(self) -> None:
+        self._stage = Stage.BODY
+        await self._wire.send(stuffed(self._content), self._timeouts.block)
+        if not self._owned():
+            self._connection.abort()  # closing before the dot is the only way to take a message back
+            return
+        self._wire.write(b".\r\n")
+        self._stage = Stage.DOT
+        reply = await self._wire.reply(self._timeouts.dot)
+        self._connection.needs_reset = False
+        self._apply(self._judge(reply), reply)
+
+    async def _ask(self, command: bytes, timeout: float) -> Reply:  # noqa: ASYNC109  # one per command
+        self._wire.write(command + b"\r\n")
+        return await self._wire.reply(timeout)
+
+    # What the answers do.
+
+    def _judge(self, what: Reply | Trouble, *, parameters: bool = False) -> Judgement:
+        situation = Situation(
+            self._stage,
+            reused=self._reused,
+            first=self._first,
+            fresh_tries=self._fresh_tries,
+            accepted=len(self._accepted),
+            parameters=parameters,
+        )
+        self._first = False
+        return judge(situation, what)
+
+    def _broken(self, trouble: WireError) -> None:
+        if self._wire.aborted and self._stage is not Stage.DOT:
+            self.result.fault = Fault(Scope.STOPPING, STOPPING)
+            return
+        # What the server said unasked is no answer to the dot, but before the dot it is the reason.
+        what = trouble.trouble if self._stage is Stage.DOT else trouble.said or trouble.trouble
+        self._apply(self._judge(what), what)
+        self._connection.abort()
+
+    def _apply(self, judgement: Judgement, what: Reply | Trouble) -> bool:
+        """Do what the judgement says about the message or the transport; whether the transaction goes on."""
+        if judgement.close:
+            self._connection.wire.close()
+        reply = what if isinstance(what, Reply) else None
+        note = "" if reply else f"{self._stage}: {what}"
+        match judgement.action:
+            case Action.GO_ON:
+                return True
+            case Action.ACCEPT:
+                self._settle_accepted(Kind.ACCEPTED, reply, "")
+            case Action.IN_DOUBT:
+                self._settle_accepted(Kind.IN_DOUBT, reply, note)
+            case Action.DEFER_MESSAGE:
+                self._settle(Kind.DEFERRED, reply, note)
+            case Action.REFUSE_MESSAGE:
+                self._settle(Kind.REFUSED, reply, note)
+            case Action.FRESH:
+                self.result.fresh = True
+            case Action.PAUSE | Action.CONFIG:
+                self.result.fault = fault_of(self._connection.where, self._stage, judgement, str(what))
+            case _:  # CONSEQUENCE: the recipients have their outcomes already
+                pass
+        return False
+
+    def _waiting(self) -> list[str]:
+        return [r for r in self._recipients if r not in self.result.outcomes]
+
+    def _set(self, recipient: str, kind: Kind, reply: Reply | None = None, note: str = "") -> None:
+        self.result.outcomes[recipient] = Outcome(kind, reply, note)
+
+    def _settle(self, kind: Kind, reply: Reply | None = None, note: str = "") -> None:
+        for recipient in self._waiting():
+            self._set(recipient, kind, reply, note)
+
+    def _settle_accepted(self, kind: Kind, reply: Reply | None, note: str) -> None:
+        for recipient in self._accepted:
+            self._set(recipient, kind, reply, note)
+
+
+def stuffed(content: bytes) -> bytes:
+    """`content` with the dots of RFC 5321 §4.5.2 doubled: no line of it can end the message."""
+    doubled = content.replace(b"\r\n.", b"\r\n..")
+    return b"." + doubled if doubled.startswith(b".") else doubled
+
+
+def _needs_utf8(what: str) -> str:
+    return f"5.6.7 {what} is internationalised, and the server does not offer SMTPUTF8"
