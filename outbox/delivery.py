@@ -11,8 +11,8 @@ from outbox.core.claim import AttachedFile, Claimed, Result
 from outbox.core.errors import ContentError
 from outbox.core.message import Message
 from outbox.core.outcome import Kind, Outcome, Report
-from outbox.core.reply import clean_text
 from outbox.core.retry import Random, RetryPolicy, Standing, Verdict, decide, give_up, postpone, settle
+from outbox.core.text import clean_text
 from outbox.mail.addressees import Addressees, addressees
 from outbox.mail.compose import Composer
 from outbox.smtp.transport import Transport

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from outbox.core.reply import clean_text
+from outbox.core.text import clean_text
 
 PIPE_WIDTH = 200
 """Columns of a table that is not written to a terminal: wide enough for grep to find whole lines."""

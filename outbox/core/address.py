@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from outbox.core.errors import AddressError
-from outbox.core.reply import clean_text
+from outbox.core.text import CONTROL_BUT_TAB, clean_text
 
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _COMMON = re.compile(
     r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,24}"
     r"|[A-Za-z0-9_+-]+@localhost"
@@ -60,7 +59,7 @@ def parse_list(text: str) -> AddressList:
     An entry that is no address is reported in `bad` and does not spoil the others. A control character anywhere (a
     line break could end the header) raises AddressError for the whole.
     """
-    if _CONTROL.search(text):
+    if CONTROL_BUT_TAB.search(text):
         raise AddressError(f"{_show(text)} contains a control character or line break")
     mailboxes: list[Mailbox] = []
     bad: list[tuple[str, str]] = []

@@ -2,8 +2,9 @@
 
 import re
 
+from outbox.core.text import CONTROL_BUT_TAB
+
 _NAME = re.compile(r"[!-9;-~]{1,76}")  # ftext; longer ones could not be folded within 78 columns
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 _ARGUMENTS = {
     "from": "sender",
@@ -34,7 +35,7 @@ def header_fault(name: str, value: object) -> str | None:
         return f"header {name!r} is structural and made by outbox"
     if not isinstance(value, str):
         return f"header {name!r} must have a text value, not {type(value).__name__}"
-    if _CONTROL.search(value):
+    if CONTROL_BUT_TAB.search(value):
         return f"header {name!r} contains a control character or line break"
     return None
 

@@ -3,18 +3,10 @@
 import re
 from dataclasses import dataclass
 
+from outbox.core.text import clean_text
+
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?!\d)")
 _WAIT = re.compile(r"\b(?:in|after|for)\s+(\d{1,6})\s*(s|sec|secs|second|m|min|mins|minute|h|hour)s?\b", re.IGNORECASE)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
-
-MAX_TEXT = 1000
-"""Characters of a reply that are kept: enough for every real one, and a bound on hostile ones."""
-
-
-def clean_text(text: str, limit: int = MAX_TEXT) -> str:
-    """`text` as one bounded line that every database takes: no control characters, NULs or lone surrogates."""
-    line = _CONTROL.sub(" ", text).strip()
-    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from outbox.core.claim import Claimed, Result
 from outbox.core.message import MessageIds
-from outbox.core.reply import clean_text
+from outbox.core.text import clean_text
 from outbox.db.lanes import LANES
 from outbox.db.store import Store
 

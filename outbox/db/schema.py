@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from outbox.core.errors import DatabaseError
-from outbox.core.reply import clean_text
+from outbox.core.text import clean_text
 from outbox.db.engine import read_only
 from outbox.db.models import Base
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from outbox.core.claim import Claimed, Result
 from outbox.core.message import MessageIds
-from outbox.core.reply import clean_text
+from outbox.core.text import clean_text
 from outbox.db.store import Store
 from outbox.db.types import as_text, parse_utc
 

@@ -17,9 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from outbox.core.claim import AttachedFile, Claimed, Result
 from outbox.core.message import MessageIds
 from outbox.core.outcome import Kind, Outcome
-from outbox.core.reply import clean_text
 from outbox.core.retry import EXPIRED
 from outbox.core.status import FINAL, Status, may_become
+from outbox.core.text import clean_text
 from outbox.db.conflict import conflict_insert
 from outbox.db.engine import read_only
 from outbox.db.erase import erase

@@ -9,9 +9,9 @@ from typing import Any
 from outbox.core.address import parse_list, parse_mailbox
 from outbox.core.errors import AddressError
 from outbox.core.headers import header_fault
+from outbox.core.text import CONTROL
 from outbox.db.types import utc
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")  # PostgreSQL takes no NUL, UTF-8 no lone surrogate
 _CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(?:\s*;[^\x00-\x1f\x7f]*)?")
 _CID = re.compile(r"[!-;=?-~]+")  # printable ASCII without space and angle brackets
@@ -53,7 +53,7 @@ def one_mailbox(name: str, value: str | None) -> str | None:
 
 def line(name: str, value: str | None) -> str | None:
     """One line of text, such as a header's value."""
-    if value is not None and _CONTROL.search(_text(name, value)):
+    if value is not None and CONTROL.search(_text(name, value)):
         raise ValueError(f"{name} contains a control character or line break")
     return value
 

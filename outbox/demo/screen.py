@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from outbox.core.reply import clean_text
+from outbox.core.text import clean_text
 from outbox.db.models import Email
 from outbox.demo.catcher import Caught
 from outbox.demo.shop import EXPECTED

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from outbox.core.claim import AttachedFile
 from outbox.core.errors import ContentError
-from outbox.core.reply import clean_text
+from outbox.core.text import clean_text
 from outbox.mail.columns import check_line
 from outbox.mail.headers import field
 from outbox.mail.part import Part, base64_lines, seven_bit

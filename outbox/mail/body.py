@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from outbox.core.claim import AttachedFile
 from outbox.core.errors import ContentError
-from outbox.core.reply import clean_text
+from outbox.core.text import clean_text
 from outbox.mail.attachments import content_id, file_part
 from outbox.mail.part import Part, multipart, text_part
 from outbox.mail.plain_text import text_of_html

@@ -6,16 +6,15 @@ from typing import Any
 
 from outbox.core.claim import Claimed
 from outbox.core.errors import ContentError
-from outbox.core.reply import clean_text
+from outbox.core.text import CONTROL_BUT_TAB, clean_text
 
 _NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
-_NO_LINE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def check_line(where: str, text: Any) -> str:
     """`text`, stripped, if it can stand in one header line. Raises ContentError, which says where it comes from."""
     line = check_text(where, text)
-    if _NO_LINE.search(line):
+    if CONTROL_BUT_TAB.search(line):
         raise ContentError(f"{where}: {clean_text(line, 80)!r} contains a control character or line break")
     return line.strip()
 

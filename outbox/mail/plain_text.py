@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from outbox.core.errors import ContentError
-from outbox.core.reply import clean_text
+from outbox.core.text import clean_text
 
 _XML_DECLARATION = re.compile(r"<\?xml[^<>]*>", re.IGNORECASE)
 _SAID_TWICE = re.compile(r"(\S+) <(?:mailto:|tel:)?\1>")

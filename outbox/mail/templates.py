@@ -17,7 +17,7 @@ from jinja2.exceptions import TemplateNotFound, TemplatesNotFound, TemplateSynta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from outbox.core.errors import ContentError
-from outbox.core.reply import clean_text
+from outbox.core.text import clean_text
 
 _NAME = re.compile(r"\w[\w.+-]*(?:/\w[\w.+-]*)*")  # nothing hidden, absolute or upwards
 _LOCALE = re.compile(r"[A-Za-z]{1,8}(?:[-_][A-Za-z0-9]{1,8})*")

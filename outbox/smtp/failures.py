@@ -7,7 +7,8 @@ import aiosmtplib
 
 from outbox.core.classify import Action, Judgement, Stage, Trouble
 from outbox.core.outcome import Fault, Scope
-from outbox.core.reply import Reply, clean_text
+from outbox.core.reply import Reply
+from outbox.core.text import clean_text
 
 _NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 

@@ -13,12 +13,12 @@ from outbox.core.classify import Action, Judgement, Situation, Stage, Trouble, j
 from outbox.core.message import Message
 from outbox.core.outcome import Fault, Kind, Outcome, Scope
 from outbox.core.reply import Reply
+from outbox.core.text import CONTROL_CLASS
 from outbox.smtp.connection import Connection
 from outbox.smtp.failures import fault_of
 from outbox.smtp.wire import WireError
 
-_CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
-_SAFE = re.compile(rf'(?:[^\s<>"\\{_CONTROL}]|"(?:[^"\\{_CONTROL}]|\\[^{_CONTROL}])*")*')
+_SAFE = re.compile(rf'(?:[^\s<>"\\{CONTROL_CLASS}]|"(?:[^"\\{CONTROL_CLASS}]|\\[^{CONTROL_CLASS}])*")*')
 
 LEASE_LOST = "the lease was lost before the final dot"
 STOPPING = "the transport is stopping"

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outbox.core.reply import MAX_TEXT, Reply, clean_text
+from outbox.core.reply import Reply
+from outbox.core.text import MAX_TEXT, clean_text
 
 
 @pytest.mark.parametrize(
