@@ -41,39 +41,60 @@ def run_processes(settings: Settings, count: int, *, drain: bool = False) -> int
 
     The settings reach the children through a pipe, so that no password shows in a process list.
     """
-    context = multiprocessing.get_context("spawn")
-    level = logging.getLogger().level
-    stopping = threading.Event()
-    pollers: list[SpawnProcess] = []
+    pollers = _Pollers(settings, drain=drain)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, pollers.stop)
+    for _ in range(count):
+        pollers.start()
+    return pollers.wait()
 
-    def start() -> None:
-        poller = context.Process(target=_child, args=(settings, drain, level), name=f"poller-{len(pollers)}")
+
+class _Pollers:
+    """The children, and whether they are to stop."""
+
+    def __init__(self, settings: Settings, *, drain: bool) -> None:
+        self._arguments = settings, drain, logging.getLogger().level
+        self._drain = drain
+        self._context = multiprocessing.get_context("spawn")
+        self._stopping = threading.Event()
+        self._running: list[SpawnProcess] = []
+
+    def start(self) -> None:
+        poller = self._context.Process(target=_child, args=self._arguments, name=f"poller-{len(self._running)}")
         poller.start()
-        pollers.append(poller)
+        self._running.append(poller)
+        if self._stopping.is_set():  # the signal came while it was being started
+            poller.terminate()
 
-    def pass_on(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature is the library's
-        stopping.set()
-        for poller in pollers:
+    def stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # the signature is the library's
+        self._stopping.set()
+        for poller in self._running:
             if poller.is_alive():
                 poller.terminate()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, pass_on)
-    for _ in range(count):
-        start()
-    worst = 0
-    while pollers:
-        wait([poller.sentinel for poller in pollers])
-        for ended in [poller for poller in pollers if not poller.is_alive()]:
-            ended.join()
-            pollers.remove(ended)
-            if stopping.is_set() or drain or ended.exitcode == HOPELESS:
-                worst = max(worst, abs(ended.exitcode or 0))
-                continue
-            log.error("a poller ended with code %s; starting another", ended.exitcode)
-            if not stopping.wait(RESTART_DELAY):
-                start()
-    return worst
+    def wait(self) -> int:
+        """Until all have ended for good; the worst exit code."""
+        worst = 0
+        while self._running:
+            wait([poller.sentinel for poller in self._running])
+            for ended in [poller for poller in self._running if not poller.is_alive()]:
+                ended.join()
+                self._running.remove(ended)
+                code = self._final_code(ended)
+                if code is not None:
+                    worst = max(worst, code)
+                elif not self._stopping.wait(RESTART_DELAY):
+                    self.start()
+        return worst
+
+    def _final_code(self, ended: SpawnProcess) -> int | None:
+        """What it ended with, or None where another has to take its place."""
+        if self._stopping.is_set() and ended.exitcode == -signal.SIGTERM:
+            return 0  # stopped before it had begun
+        if self._stopping.is_set() or self._drain or ended.exitcode == HOPELESS:
+            return abs(ended.exitcode or 0)
+        log.error("a poller ended with code %s; starting another", ended.exitcode)
+        return None
 
 
 def _child(settings: Settings, drain: bool, level: int) -> None:
