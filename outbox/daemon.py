@@ -9,21 +9,26 @@ import socket
 import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from outbox.core.message import MessageIds
 from outbox.db.engine import create_engine
+from outbox.db.guard import open_guard
+from outbox.db.registry import Registry
 from outbox.db.schema import require_schema
 from outbox.db.store import open_store
 from outbox.db.wake import DataVersion, subscribe
 from outbox.delivery import Delivery
+from outbox.leases import lease_clock
 from outbox.mail.compose import Composer
 from outbox.mail.templates import Templates
 from outbox.maintenance import Maintenance
 from outbox.poller import Pace, PollLoop
 from outbox.settings import Settings
 from outbox.smtp.transport import Transport
+from outbox.takeover import Takeover
 
 log = logging.getLogger("outbox")
 
@@ -59,13 +64,17 @@ class Poller:
         self._build()
         try:
             await require_schema(self._engine)
+            await self._guard.hold(self.name)
             await self._maintenance.round()
+            await self._takeover.look()
         except BaseException:
+            await self._guard.release()
             await self._engine.dispose()
             raise
         self._start("poll", self._loop.run(drain=self._drain))
         self._start("record", self._loop.recorder.run())
         self._start("renew", self._loop.leases.keep())
+        self._start("takeover", self._takeover.run())
         self._start("maintenance", self._maintenance.run())
         self._start("publish", self._maintenance.publish())
         self._start("watch", self._watch())
@@ -105,7 +114,9 @@ class Poller:
         self._asyncio_loop = asyncio.get_running_loop()
         self._engine = create_engine(settings.database_url.get_secret_value())
         self._store = open_store(self._engine)
-        self._maintenance = Maintenance(self.name, self._store)
+        self._guard = open_guard(self._engine)
+        self._registry = Registry(self._store)
+        self._maintenance = Maintenance(self.name, self._store, self._registry)
         for name, transport_settings in settings.transports.items():
             self._transports[name] = Transport(name, transport_settings, clock=time.monotonic, random=chance)
             self._transports[name].on_change = self._transport_changed
@@ -114,6 +125,7 @@ class Poller:
             transports=self._transports,
             default_transport=default,
             load_files=self._store.attachments,
+            mark=partial(self._store.mark, poller=self.name),
             policy=settings.retry_policy,
             random=chance,
         )
@@ -122,8 +134,9 @@ class Poller:
             self._store,
             delivery,
             new_message_ids=lambda: MessageIds.new(datetime.now(UTC), sender.domain),
-            pace=Pace(lease=settings.lease, poll_interval=settings.poll_interval, clock=time.monotonic, random=chance),
+            pace=Pace(lease=settings.lease, poll_interval=settings.poll_interval, clock=lease_clock(), random=chance),
         )
+        self._takeover = Takeover(self.name, self._registry, self._guard, self._loop.leases, time.monotonic)
 
     def _start(self, name: str, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work, name=f"outbox-{name}")
@@ -162,10 +175,12 @@ class Poller:
             task.cancel()
         await asyncio.wait(self._tasks)
         await asyncio.gather(*(transport.close() for transport in self._transports.values()))
-        await _bounded(self._store.sign_off(self.name), FLUSH_BOUND, "signing off failed")
+        await _bounded(self._registry.sign_off(self.name), FLUSH_BOUND, "signing off failed")
+        await self._guard.release()
         await self._store.close()
         await self._engine.dispose()
-        log.info("%s stopped", self.name)
+        lost = self._loop.leases.lost
+        log.info("%s stopped%s", self.name, f"; lease_lost: {lost} in all" if lost else "")
 
 
 async def _bounded(work: Coroutine[None, None, None], seconds: float, otherwise: str) -> None:

@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from outbox.core.claim import AttachedFile, Claimed, Result
-from outbox.core.errors import ContentError
+from outbox.core.errors import ContentError, DatabaseError
 from outbox.core.message import Message
 from outbox.core.outcome import Kind, Outcome, Report
 from outbox.core.retry import Random, RetryPolicy, Standing, Verdict, decide, give_up, postpone, settle
+from outbox.core.status import Status
 from outbox.core.text import clean_text
 from outbox.mail.addressees import Addressees, addressees
 from outbox.mail.compose import Composer
@@ -20,6 +21,10 @@ from outbox.smtp.transport import Transport
 log = logging.getLogger("outbox.delivery")
 
 LoadFiles = Callable[[int], Awaitable[Sequence[AttachedFile]]]
+WriteMark = Callable[[Result], Awaitable[tuple[int, ...]]]
+
+LOST = Outcome(Kind.IN_DOUBT, note="its poller died or hung in this attempt, so it may have been sent")
+LOST_BEFORE_DOT = Outcome(Kind.DEFERRED, note="its poller died or hung before the final dot left")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +35,7 @@ class Delivery:
     transports: Mapping[str, Transport]
     default_transport: str
     load_files: LoadFiles
+    mark: WriteMark
     policy: RetryPolicy
     random: Random
 
@@ -39,26 +45,28 @@ class Delivery:
         try:
             to = addressees(row)
             standing = _standing(row, to.everyone)
-            verdict = settle(standing, self.policy, taken_over=row.taken_over, expired=expired)
-            if verdict:
-                return _result(row, verdict)
+            if verdict := settle(standing, self.policy, expired=expired):
+                return _result(row, verdict, standing)
             transport = self._route(row)
             files = await self.load_files(row.id) if row.has_attachments else ()
             message = self.composer.compose(row, to, files, standing.settled.keys() | to.bad.keys())
         except ContentError as error:
-            return _result(row, give_up(standing, str(error)))
-        report = await _send(transport, message, still_owned)
+            return _result(row, give_up(standing, str(error)), standing)
+        mark = _Mark(row, transport.name, self.mark) if standing.hold else None
+        report = await _send(transport, message, still_owned, mark)
         report.outcomes.update(_newly_bad(to, row))
         verdict = decide(standing, report, self.policy, self.random)
         if report.fault and verdict.delay == 0 and len(self.transports) > 1:
             # Rows for the other transports go on; this one must not be claimed over and over meanwhile.
             verdict = replace(verdict, delay=transport.paused_for)
         outcomes = {r: report.outcomes[r] for r in to.everyone if r in report.outcomes}
-        return replace(_result(row, verdict), outcomes=outcomes, transport=transport.name)
+        marks = mark.ids if mark else ()
+        return replace(_result(row, verdict, standing), outcomes=outcomes, transport=transport.name, marks=marks)
 
     def after_bug(self, row: Claimed, error: Exception) -> Result:
         """The result where our own code failed: the row waits for its next attempt, the others go on."""
-        return _result(row, postpone(_standing(row, ()), _bug(error), self.policy, self.random))
+        standing = _standing(row, ())
+        return _result(row, postpone(standing, _bug(error), self.policy, self.random), standing)
 
     def _route(self, row: Claimed) -> Transport:
         name = row.transport or self.default_transport
@@ -68,11 +76,33 @@ class Delivery:
         return self.transports[name]
 
 
-async def _send(transport: Transport, message: Message, still_owned: Callable[[], bool]) -> Report:
+@dataclass(slots=True)
+class _Mark:
+    """Before a final dot leaves, commits that the email of a row on hold is in doubt, so that this holds whatever
+    happens to this process. The result replaces the mark."""
+
+    row: Claimed
+    transport: str
+    write: WriteMark
+    ids: tuple[int, ...] = ()
+
+    async def __call__(self, outcomes: Mapping[str, Outcome]) -> bool:
+        doubt = Verdict(Status.IN_DOUBT)
+        result = Result(self.row.id, self.row.claim_token, self.row.attempts, doubt, outcomes, self.transport)
+        try:
+            ids = await self.write(result)
+        except DatabaseError as error:
+            log.warning("email %d on hold is not sent now, since that cannot be put on record: %s", self.row.id, error)
+            return False
+        self.ids += ids
+        return bool(ids)
+
+
+async def _send(transport: Transport, message: Message, still_owned: Callable[[], bool], mark: _Mark | None) -> Report:
     if not message.recipients:  # every entry of its lists was bad
         return Report()
     try:
-        return await transport.send(message, still_owned=still_owned)
+        return await transport.send(message, still_owned=still_owned, before_dot=mark)
     except Exception as error:
         # We cannot tell where it broke off, so it may have gone out.
         log.exception("internal error while sending")
@@ -88,12 +118,21 @@ def _standing(row: Claimed, everyone: Sequence[str]) -> Standing:
     if len(final) == len(everyone):
         # Nobody waits, and yet the row is due: somebody asked for it again by hand. Who was refused gets another try.
         final = {r: kind for r, kind in final.items() if kind is Kind.ACCEPTED}
-    return Standing(everyone, final, row.attempts, row.max_attempts, row.on_doubt == "hold")
+    doubt = any(row.history.get(r) is Kind.IN_DOUBT for r in everyone if r not in final)
+    return Standing(everyone, final, row.attempts, row.max_attempts, row.on_doubt == "hold", doubt)
 
 
 def _newly_bad(to: Addressees, row: Claimed) -> Mapping[str, Outcome]:
     return {r: outcome for r, outcome in to.bad.items() if row.history.get(r) is not Kind.REFUSED}
 
 
-def _result(row: Claimed, verdict: Verdict) -> Result:
-    return Result(row.id, row.claim_token, row.attempts, verdict)
+def _result(row: Claimed, verdict: Verdict, standing: Standing) -> Result:
+    return Result(row.id, row.claim_token, row.attempts, verdict, lost=_lost(row, standing))
+
+
+def _lost(row: Claimed, standing: Standing) -> Mapping[str, Outcome]:
+    """What to put on record of the attempt before, where its poller could not write it any more."""
+    if not row.taken_over or (standing.hold and standing.doubt):  # the latter is on record: it was marked
+        return {}
+    outcome = LOST_BEFORE_DOT if standing.hold else LOST
+    return {r: outcome for r in standing.recipients if r not in standing.settled}

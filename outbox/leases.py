@@ -2,13 +2,36 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from outbox.core.claim import Claimed
+from outbox.core.claim import Claimed, Result
+from outbox.core.errors import DatabaseError
 from outbox.db.store import Store
 
 log = logging.getLogger("outbox.leases")
+
+RETRY = 1.0
+"""Seconds after which a renewal that failed is tried again."""
+
+
+def lease_clock() -> Callable[[], float]:
+    """A clock that never goes back and does not stand still while the machine is suspended.
+
+    Linux's CLOCK_BOOTTIME counts suspension. A virtual machine that was frozen and is let go on does not even see
+    that; its wall clock is set right afterwards. So the one that went on furthest counts: too late gives a row back
+    untried, too early would send it twice.
+    """
+    boot_id = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    boot, wall, latest = time.clock_gettime(boot_id), time.time(), 0.0
+
+    def clock() -> float:
+        nonlocal latest
+        latest = max(latest, time.clock_gettime(boot_id) - boot, time.time() - wall)
+        return latest
+
+    return clock
 
 
 @dataclass(slots=True)
@@ -29,6 +52,10 @@ class Leases:
         self._lease = lease
         self._clock = clock
         self._held: dict[int, _Held] = {}
+        self.trusted = True
+        """False while others may believe that we are gone: then nothing is ours."""
+        self.lost = 0
+        """Rows that somebody else took over while we held them."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -38,27 +65,41 @@ class Leases:
         for row in rows:
             self._held[row.id] = _Held(row.claim_token, since + self._lease)
 
-    def drop(self, ids: Collection[int]) -> None:
-        """These are written, or lost: nothing of them is renewed any more."""
-        for row in ids:
-            self._held.pop(row, None)
+    def drop(self, results: Iterable[Result]) -> None:
+        """These are written, or lost: nothing of these claims is renewed any more."""
+        for result in results:
+            held = self._held.get(result.id)
+            if held is not None and held.claim_token == result.claim_token:
+                del self._held[result.id]
 
     def owns(self, row: Claimed) -> bool:
         """Whether the lease of this very claim still runs."""
         held = self._held.get(row.id)
-        return held is not None and held.claim_token == row.claim_token and self._clock() < held.until
+        ours = held is not None and held.claim_token == row.claim_token and self._clock() < held.until
+        return ours and self.trusted
+
+    def lose(self, id: int, what: str) -> None:  # noqa: A002  # the column's name
+        """Count and log that somebody else owns this row now."""
+        self.lost += 1
+        log.warning("lease_lost: email %d %s", id, what)
 
     async def keep(self) -> None:
         """Renew every lease at a third of its length, until cancelled."""
+        pause = self._lease / 3
         while True:
-            await asyncio.sleep(self._lease / 3)
+            await asyncio.sleep(pause)
             try:
                 await self.renew()
-            except Exception:
-                log.exception("leases could not be renewed; retrying (%d rows held)", len(self._held))
+                pause = self._lease / 3
+            except DatabaseError as error:
+                pause = min(RETRY, self._lease / 3)
+                log.warning("the leases of %d emails could not be renewed, trying again: %s", len(self), error)
 
     async def renew(self) -> None:
-        """Renew all leases once; rows that are no longer ours are dropped."""
+        """Renew all leases once, also those that have ended and nobody took; rows that somebody took are dropped.
+
+        Raises DatabaseError.
+        """
         claims = [(row, held.claim_token) for row, held in self._held.items()]
         if not claims:
             return
@@ -71,5 +112,5 @@ class Leases:
             if row in owned:
                 held.until = since + self._lease
             else:
-                log.warning("lease_lost: email %d is no longer ours", row)
+                self.lose(row, "is no longer ours")
                 del self._held[row]

@@ -7,6 +7,8 @@ import socket
 from collections.abc import Iterable
 from importlib.metadata import version
 
+from outbox.core.errors import DatabaseError
+from outbox.db.registry import Registry
 from outbox.db.store import Store
 from outbox.smtp.transport import Transport
 
@@ -19,17 +21,19 @@ INTERVAL = 10.0
 class Maintenance:
     """One round of housekeeping every INTERVAL seconds."""
 
-    def __init__(self, name: str, store: Store) -> None:
+    def __init__(self, name: str, store: Store, registry: Registry) -> None:
         self._name = name
         self._store = store
+        self._registry = registry
         self._host = socket.gethostname()
         self._version = version("email-outbox")
         self._changed: dict[str, Transport] = {}
         self._some_changed = asyncio.Event()
 
     async def round(self) -> None:
-        """Heartbeat and expiry, once. Raises what the database raises."""
-        await self._store.heartbeat(self._name, host=self._host, pid=os.getpid(), version=self._version)
+        """A sign of life and expiry, once. Raises DatabaseError."""
+        if not await self._registry.show_life(self._name):
+            await self._registry.sign_on(self._name, host=self._host, pid=os.getpid(), version=self._version)
         while await self._store.expire() > 0:
             pass
 
@@ -39,8 +43,8 @@ class Maintenance:
             await asyncio.sleep(INTERVAL)
             try:
                 await self.round()
-            except Exception:
-                log.exception("maintenance failed; trying again in %.0f s", INTERVAL)
+            except DatabaseError as error:
+                log.warning("maintenance failed, trying again in %.0f s: %s", INTERVAL, error)
 
     def transport_changed(self, transport: Transport) -> None:
         """`transport` was paused or came back."""
@@ -55,8 +59,8 @@ class Maintenance:
             changed, self._changed = self._changed, {}
             try:
                 await self._write(changed.values())
-            except Exception:
-                log.exception("the state of a transport could not be published; trying again")
+            except DatabaseError as error:
+                log.warning("the state of a transport could not be published, trying again: %s", error)
                 self._changed = changed | self._changed
                 await asyncio.sleep(1.0)
                 self._some_changed.set()

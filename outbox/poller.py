@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from outbox.core.claim import Claimed, Result
+from outbox.core.errors import DatabaseError
 from outbox.core.message import MessageIds
 from outbox.core.retry import Random, Verdict
 from outbox.core.status import Status
@@ -73,19 +74,20 @@ class PollLoop:
         """
         while not self._stopping:
             self.wake.clear()
+            alone = not self.leases  # before the claim: only then it may have taken a suspect
             try:
                 claimed = await self._claim()
-            except Exception:
+            except DatabaseError as error:
                 if drain:
                     raise
-                log.exception("claiming failed; trying again")
+                log.warning("nothing can be claimed, trying again: %s", error)
                 claimed, self._nap = 0, self._pace.poll_interval
             self._start_deliveries()
             if claimed:
                 self._nap = SHORTEST_NAP
                 if self._room():
                     continue
-            elif drain and not self.leases and not self._recovering():
+            elif drain and alone and not self._recovering():
                 return
             await self._rest()
 
@@ -114,6 +116,8 @@ class PollLoop:
         return any(0 < transport.paused_for <= PATIENCE for transport in self._delivery.transports.values())
 
     def _capacity(self) -> int:
+        if not self.leases.trusted:
+            return 0
         return sum(transport.capacity for transport in self._delivery.transports.values())
 
     def _room(self) -> int:
@@ -128,7 +132,9 @@ class PollLoop:
             return 0
         since = self._pace.clock()
         ids = self._new_message_ids()
-        rows = await self._store.claim(room, poller=self.name, lease=self._pace.lease, message_ids=ids)
+        rows = await self._store.claim(
+            room, poller=self.name, lease=self._pace.lease, message_ids=ids, alone=not self.leases
+        )
         self.leases.add(rows, since)
         self._waiting.extend((row, since) for row in rows)
         return len(rows)
@@ -155,8 +161,7 @@ class PollLoop:
 
     async def _deliver(self, row: Claimed, since: float) -> None:
         if not self.leases.owns(row):
-            log.warning("lease_lost: email %d was not started in time", row.id)
-            self.leases.drop([row.id])
+            self.recorder.put(_given_back(row))  # which writes nothing where somebody else has it
             return
         expired = row.expires_in is not None and self._pace.clock() - since >= row.expires_in
         try:
@@ -173,8 +178,10 @@ class PollLoop:
         if self._room():
             self.wake.set()
 
-    def _written(self, ids: Collection[int]) -> None:
-        self.leases.drop(ids)
+    def _written(self, written: Collection[Result], lost: Collection[Result]) -> None:
+        for result in lost:
+            self.leases.lose(result.id, "is somebody else's now; its result came too late and was not written")
+        self.leases.drop([*written, *lost])
         if self._room() or not self.leases:
             self.wake.set()
 
@@ -193,9 +200,8 @@ class PollLoop:
     async def _until_due(self, nap: float) -> float:
         try:
             due = await self._store.next_due()
-        except Exception:
-            log.exception("the next due row could not be looked up")
-            return nap
+        except DatabaseError:
+            return nap  # the next claim will tell
         return nap if due is None else min(nap, max(due, 0.001))
 
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Collection
 
 from outbox.core.claim import Result
+from outbox.core.errors import DatabaseError
 from outbox.db.store import Store
 
 log = logging.getLogger("outbox.recorder")
@@ -18,9 +19,14 @@ LARGEST = 500
 
 
 class Recorder:
-    """Takes results from deliveries and writes them in the background, in the order they came."""
+    """Takes results from deliveries and writes them in the background, in the order they came.
 
-    def __init__(self, store: Store, poller: str, on_written: Callable[[Collection[int]], None]) -> None:
+    `on_written` is told which results need nothing more: those written, and those whose lease was lost.
+    """
+
+    def __init__(
+        self, store: Store, poller: str, on_written: Callable[[Collection[Result], Collection[Result]], None]
+    ) -> None:
         self._store = store
         self._poller = poller
         self._on_written = on_written
@@ -53,8 +59,8 @@ class Recorder:
             group = [self._waiting[i] for i in range(min(largest, len(self._waiting)))]
             try:
                 written = await self._store.record(group, poller=self._poller)
-            except Exception:
-                log.exception("%d results could not be written; trying again in %.1f s", len(group), pause)
+            except DatabaseError as error:
+                log.warning("%d results are kept and written again in %.1f s: %s", len(self), pause, error)
                 if len(group) == 1:
                     self._waiting.rotate(-1)
                 largest = max(1, len(group) // 2)
@@ -65,11 +71,9 @@ class Recorder:
             self._finish(group, written)
 
     def _finish(self, group: list[Result], written: set[int]) -> None:
-        for result in group:
+        for _ in group:
             self._waiting.popleft()
-            if result.id not in written:
-                log.warning("lease_lost: the result of email %d came too late and was not written", result.id)
         if not self._waiting:
             self._some.clear()
             self._none.set()
-        self._on_written([result.id for result in group])
+        self._on_written([r for r in group if r.id in written], [r for r in group if r.id not in written])

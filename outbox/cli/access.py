@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import typer
 
-from outbox.core.errors import DatabaseError, SettingsError
+from outbox.core.errors import SettingsError
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -53,14 +53,13 @@ async def database(settings: "Settings") -> "AsyncIterator[AsyncEngine]":
     from sqlalchemy.exc import SQLAlchemyError
 
     from outbox.db.engine import create_engine
+    from outbox.db.failure import database_error
 
     engine = create_engine(settings.database_url.get_secret_value())
     try:
         yield engine
     except SQLAlchemyError as error:
-        # `orig` is the driver's own error; the wrapper's text would repeat statement and parameters, perhaps secrets.
-        said = getattr(error, "orig", None) or type(error).__name__
-        raise DatabaseError(f"the database failed: {said}") from error
+        raise database_error(error) from error
     finally:
         await engine.dispose()
 

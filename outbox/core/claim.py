@@ -60,3 +60,7 @@ class Result:
     verdict: Verdict
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
     transport: str | None = None
+    lost: Mapping[str, Outcome] = field(default_factory=dict)
+    """Outcomes of the attempt before this one, whose poller could not write them any more."""
+    marks: tuple[int, ...] = ()
+    """Ids of the outcomes that were put on record before the final dot, and which these replace."""

@@ -17,6 +17,9 @@ MAX_WAIT = 86400.0
 EXPIRED = "expired before it was sent"
 """The reason on record of every expired row."""
 
+MAY_HAVE_LEFT = "its poller died or lost the database when the final dot may have left"
+"""The reason on record of a row on hold that was found so."""
+
 
 class Random(Protocol):
     """The part of `random.Random` that is used."""
@@ -60,16 +63,15 @@ class Standing:
     attempt: int  # this one's number, from 1
     max_attempts: int | None = None  # the row's own bound
     hold: bool = False  # on_doubt = 'hold'
+    doubt: bool = False  # the last outcome on record of somebody who waits is in doubt
 
 
-def settle(
-    standing: Standing, policy: RetryPolicy, *, taken_over: bool = False, expired: bool = False
-) -> Verdict | None:
+def settle(standing: Standing, policy: RetryPolicy, *, expired: bool = False) -> Verdict | None:
     """The verdict on a claimed row that must not be sent, or None where it may be. No attempt is counted for it."""
     if all(standing.settled.get(r) is Kind.ACCEPTED for r in standing.recipients):
         return Verdict(Status.SENT, counted=False)
-    if taken_over and standing.hold:
-        return Verdict(Status.IN_DOUBT, reason="its poller died and may have sent it; see `outbox show`")
+    if standing.hold and standing.doubt:
+        return Verdict(Status.IN_DOUBT, counted=False, reason=MAY_HAVE_LEFT)
     if expired:
         return Verdict(Status.EXPIRED, counted=False, reason=EXPIRED)
     if standing.attempt > _limit(standing, policy):

@@ -7,10 +7,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from outbox.core.claim import Claimed, Result
-from outbox.core.message import MessageIds
 from outbox.core.text import clean_text
 from outbox.db.lanes import LANES
-from outbox.db.store import Store
+from outbox.db.store import SUSPECT, SUSPECT_WAIT, Claim, Store
 
 # MATERIALIZED: were the subquery joined anew for every row, its LIMIT would not hold.
 _TAKE = text("""
@@ -19,12 +18,14 @@ _TAKE = text("""
         FROM unnest(CAST(:lanes AS smallint[]), CAST(:shares AS int[])) AS lane (priority, share)
         CROSS JOIN LATERAL (
             SELECT id, due_at, status FROM email_outbox
-            WHERE priority = lane.priority AND due_at <= now()
+            WHERE priority = lane.priority AND due_at <= now() AND claimed_by IS DISTINCT FROM CAST(:poller AS text)
+                AND (status = 'sending' AND attempts >= :suspect AND due_at > now() - make_interval(secs => :wait))
+                    = CAST(:suspects AS boolean)
             ORDER BY due_at, id LIMIT lane.share FOR NO KEY UPDATE SKIP LOCKED
         ) AS found
     )
     UPDATE email_outbox AS email
-    SET status = 'sending', attempts = attempts + 1, claim_token = :token, claimed_by = :poller,
+    SET status = 'sending', attempts = attempts + 1, claim_token = :token, claimed_by = CAST(:poller AS text),
         due_at = now() + make_interval(secs => :lease),
         message_id = coalesce(message_id, CAST(:prefix AS text) || email.id || CAST(:suffix AS text))
     FROM due WHERE email.id = due.id
@@ -62,30 +63,32 @@ class PostgresqlStore(Store):
     """For any number of pollers on any number of machines."""
 
     async def _take(
-        self, connection: AsyncConnection, shares: Sequence[int], claim: tuple[str, str, float, MessageIds]
+        self, connection: AsyncConnection, shares: Sequence[int], claim: Claim, *, suspects: bool
     ) -> list[tuple[Claimed, Any]]:
-        token, poller, lease, message_ids = claim
         params = {
             "lanes": list(LANES),
             "shares": list(shares),
-            "token": token,
-            "poller": poller,
-            "lease": lease,
-            "prefix": message_ids.prefix,
-            "suffix": message_ids.suffix,
+            "token": claim.token,
+            "poller": claim.poller,
+            "lease": claim.lease,
+            "prefix": claim.message_ids.prefix,
+            "suffix": claim.message_ids.suffix,
+            "suspect": SUSPECT,
+            "wait": SUSPECT_WAIT,
+            "suspects": suspects,
         }
         taken = []
         for row in (await connection.execute(_TAKE, params)).mappings():
             values = dict(row)
             was_due = values.pop("was_due")
-            taken.append((Claimed(claim_token=token, **values), was_due))
+            taken.append((Claimed(claim_token=claim.token, **values), was_due))
         return taken
 
     async def renew(self, claims: Collection[tuple[int, str]], lease: float) -> set[int]:
         """See Store."""
         held = sorted(claims)  # in one order everywhere, so that writers never wait in a circle
         params = {"ids": [id_ for id_, _ in held], "tokens": [token for _, token in held], "lease": lease}
-        async with self._write() as connection:
+        async with self.write() as connection:
             return set((await connection.execute(_RENEW, params)).scalars())
 
     async def _finish(self, connection: AsyncConnection, results: Sequence[Result]) -> dict[int, bool]:

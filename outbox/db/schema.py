@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from outbox.core.errors import DatabaseError
-from outbox.core.text import clean_text
 from outbox.db.engine import read_only
+from outbox.db.failure import FAILURES, database_error
 from outbox.db.models import Base
 
 HEAD = "0001"
@@ -55,8 +54,8 @@ async def migrate(engine: AsyncEngine) -> tuple[str | None, str]:
     try:
         async with engine.begin() as connection:
             return await connection.run_sync(_upgrade)
-    except (SQLAlchemyError, OSError) as error:
-        raise _unreachable(error) from error
+    except FAILURES as error:
+        raise database_error(error) from error
 
 
 async def require_schema(engine: AsyncEngine) -> None:
@@ -64,8 +63,8 @@ async def require_schema(engine: AsyncEngine) -> None:
     try:
         async with read_only(engine).connect() as connection:
             found = await connection.run_sync(_revision)
-    except (SQLAlchemyError, OSError) as error:
-        raise _unreachable(error) from error
+    except FAILURES as error:
+        raise database_error(error) from error
     _refuse_newer(found)
     if found is None:
         raise DatabaseError("the database has no outbox tables: run `outbox migrate`")
@@ -95,9 +94,3 @@ def _revision(connection: Connection) -> str | None:
 def _refuse_newer(found: str | None) -> None:
     if found is not None and found > HEAD:
         raise DatabaseError(f"the outbox tables are at revision {found}, newer than this version: upgrade outbox")
-
-
-def _unreachable(error: BaseException) -> DatabaseError:
-    """One line with what the driver said. Drivers do not repeat the password."""
-    said = getattr(error, "orig", None) or error
-    return DatabaseError(f"the database cannot be used: {clean_text(str(said), 300) or type(said).__name__}")

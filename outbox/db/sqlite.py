@@ -10,9 +10,8 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from outbox.core.claim import Claimed, Result
-from outbox.core.message import MessageIds
 from outbox.core.text import clean_text
-from outbox.db.store import Store
+from outbox.db.store import SUSPECT, SUSPECT_WAIT, Claim, Store
 from outbox.db.types import as_text, parse_utc
 
 _NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
@@ -20,7 +19,9 @@ _NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 _DUE = text(
     " UNION ALL ".join(
         "SELECT * FROM (SELECT id, due_at, status = 'sending' AS taken_over FROM email_outbox"  # noqa: S608  # no input
-        f" WHERE priority = {lane} AND due_at <= {_NOW} ORDER BY due_at, id LIMIT :share{lane})"
+        f" WHERE priority = {lane} AND due_at <= {_NOW} AND claimed_by IS NOT :poller"
+        " AND (status = 'sending' AND attempts >= :suspect AND due_at > strftime('%Y-%m-%d %H:%M:%f', 'now', :wait))"
+        f" = :suspects ORDER BY due_at, id LIMIT :share{lane})"
         for lane in (0, 1, 2)
     )
 )
@@ -79,32 +80,40 @@ class SqliteStore(Store):
         self._writing = asyncio.Lock()
 
     @asynccontextmanager
-    async def _write(self) -> AsyncIterator[AsyncConnection]:
-        async with self._writing, super()._write() as connection:
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """See Store."""
+        async with self._writing, super().write() as connection:
             yield connection
 
     async def _take(
-        self, connection: AsyncConnection, shares: Sequence[int], claim: tuple[str, str, float, MessageIds]
+        self, connection: AsyncConnection, shares: Sequence[int], claim: Claim, *, suspects: bool
     ) -> list[tuple[Claimed, Any]]:
         # Looked up and updated apart, because RETURNING tells only the new status; nobody writes in between.
-        limits = {f"share{lane}": share for lane, share in enumerate(shares)}
-        due = {row.id: row for row in await connection.execute(_DUE, limits)}
-        token, poller, lease, message_ids = claim
+        which = {
+            **{f"share{lane}": share for lane, share in enumerate(shares)},
+            "poller": claim.poller,
+            "suspect": SUSPECT,
+            "wait": _shift(-SUSPECT_WAIT),
+            "suspects": int(suspects),
+        }
+        due = {row.id: row for row in await connection.execute(_DUE, which)}
         params = {
-            "token": token,
-            "poller": poller,
-            "lease": _shift(lease),
-            "prefix": message_ids.prefix,
-            "suffix": message_ids.suffix,
+            "token": claim.token,
+            "poller": claim.poller,
+            "lease": _shift(claim.lease),
+            "prefix": claim.message_ids.prefix,
+            "suffix": claim.message_ids.suffix,
             "ids": json.dumps(list(due)),
         }
         taken = (await connection.execute(_TAKE, params)).all()
-        return [(_claimed(row, token, taken_over=bool(due[row.id].taken_over)), due[row.id].due_at) for row in taken]
+        return [
+            (_claimed(row, claim.token, taken_over=bool(due[row.id].taken_over)), due[row.id].due_at) for row in taken
+        ]
 
     async def renew(self, claims: Collection[tuple[int, str]], lease: float) -> set[int]:
         """See Store."""
         params = {"claims": json.dumps(list(claims)), "lease": _shift(lease)}
-        async with self._write() as connection:
+        async with self.write() as connection:
             return set((await connection.execute(_RENEW, params)).scalars())
 
     async def _finish(self, connection: AsyncConnection, results: Sequence[Result]) -> dict[int, bool]:

@@ -9,6 +9,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import LargeBinary, cast, delete, func, insert, literal, select, update
@@ -23,15 +24,30 @@ from outbox.core.text import clean_text
 from outbox.db.conflict import conflict_insert
 from outbox.db.engine import read_only
 from outbox.db.erase import erase
+from outbox.db.failure import FAILURES, database_error
 from outbox.db.lanes import LANES, lane_shares
-from outbox.db.models import Attachment, Attempt, Blob, Email, PollerState, TransportState
+from outbox.db.models import Attachment, Attempt, Blob, Email, TransportState
 from outbox.db.types import SecondsUntil, UtcNow, as_text, later
 
 PATIENCE = 60.0
 """Seconds for one transaction. A connection that died without a word must not stop a poller for ever."""
 
-FORGOTTEN = 86400.0
-"""Seconds after which a poller that never signed off is forgotten."""
+SUSPECT = 3
+"""Attempts of a row that was lost in all of them, from which on it is claimed alone: it may be what kills its poller,
+and nobody else's attempts should be spent on finding out."""
+
+SUSPECT_WAIT = 60.0
+"""Seconds after which a suspect is claimed like any other, where the poller never gets to it alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a claim writes into its rows."""
+
+    token: str
+    poller: str
+    lease: float
+    message_ids: MessageIds
 
 
 class Store(ABC):
@@ -42,18 +58,25 @@ class Store(ABC):
         self._reader = read_only(engine)
         self._turn = 0
 
-    async def claim(self, limit: int, *, poller: str, lease: float, message_ids: MessageIds) -> list[Claimed]:
+    async def claim(
+        self, limit: int, *, poller: str, lease: float, message_ids: MessageIds, alone: bool = False
+    ) -> list[Claimed]:
         """Up to `limit` due rows, taken for `lease` seconds: pending ones, and those whose last owner's lease ended.
 
         The attempt is counted and the Message-ID fixed here, before anything is sent. The most urgent come first.
+        A poller never takes its own rows over: it renews them. Where nothing else is due, one suspect may be taken by
+        a poller that holds nothing else (`alone`).
         """
-        shares = lane_shares(await self._due(limit), limit, self._turn)
-        if not any(shares):
+        due = await self._due(limit)
+        if not any(due):
             return []
         self._turn += 1
-        token = uuid.uuid4().hex
-        async with self._write() as connection:
-            rows = await self._take(connection, shares, (token, poller, lease, message_ids))
+        claim = Claim(uuid.uuid4().hex, poller, lease, message_ids)
+        async with self.write() as connection:
+            rows = await self._take(connection, lane_shares(due, limit, self._turn), claim, suspects=False)
+            for lane in LANES if alone and not rows else ():
+                one = [int(lane == other) for other in LANES]
+                rows = rows or await self._take(connection, one, claim, suspects=True)
             tried = [row for row, _ in rows if not row.message_id.startswith(message_ids.prefix)]
             await self._recall(connection, tried)
         rows.sort(key=lambda found: (found[0].priority, found[1], found[0].id))
@@ -61,9 +84,9 @@ class Store(ABC):
 
     @abstractmethod
     async def _take(
-        self, connection: AsyncConnection, shares: Sequence[int], claim: tuple[str, str, float, MessageIds]
+        self, connection: AsyncConnection, shares: Sequence[int], claim: "Claim", *, suspects: bool
     ) -> list[tuple[Claimed, Any]]:
-        """Take so many due rows of each lane; each with the moment it was due. `claim`: token, poller, lease, ids."""
+        """Take so many due rows of each lane, suspects or all others; each with the moment it was due."""
 
     async def _due(self, limit: int) -> list[int]:
         """The due rows of each lane, counted up to `limit`. No lock is taken: an idle poller disturbs nobody."""
@@ -75,7 +98,7 @@ class Store(ABC):
             .scalar_subquery()
             for lane in LANES
         ]
-        async with self._read() as connection:
+        async with self.read() as connection:
             return list((await connection.execute(select(*counts))).one())
 
     @staticmethod
@@ -104,14 +127,28 @@ class Store(ABC):
                 raise ValueError(f"email {result.id} cannot go from sending to {result.verdict.status}")
         if not results:
             return set()
-        async with self._write() as connection:
+        async with self.write() as connection:
             written = await self._finish(connection, results)
             final = {result.id for result in results if result.verdict.status in FINAL}
             await erase(connection, [id_ for id_, sensitive in written.items() if sensitive and id_ in final])
-            attempts = [row for result in results if result.id in written for row in _attempts(result, poller)]
-            if attempts:
+            kept = [result for result in results if result.id in written]
+            if marks := [mark for result in kept for mark in result.marks]:
+                await connection.execute(delete(Attempt).where(Attempt.id.in_(marks)))
+            if attempts := [row for result in kept for row in _attempts(result, poller)]:
                 await connection.execute(insert(Attempt), attempts)
         return set(written)
+
+    async def mark(self, result: Result, *, poller: str) -> tuple[int, ...]:
+        """Put outcomes on record that are in doubt until the result is written, which replaces them: whatever happens
+        to this poller, nobody will take the row for untried. Ids of the marks; none where the lease was lost.
+        """
+        owned = select(Email.id).where(Email.id == result.id, Email.claim_token == result.claim_token)
+        owned = owned.where(Email.status == Status.SENDING).with_for_update()
+        async with self.write() as connection:
+            if (await connection.execute(owned)).first() is None:
+                return ()
+            marks = insert(Attempt).returning(Attempt.id)
+            return tuple((await connection.scalars(marks, _attempts(result, poller))).all())
 
     @abstractmethod
     async def _finish(self, connection: AsyncConnection, results: Sequence[Result]) -> dict[int, bool]:
@@ -122,7 +159,7 @@ class Store(ABC):
         content = cast(func.coalesce(Attachment.content, Blob.content), LargeBinary)  # SQLite may hold text here
         files = select(Attachment.filename, content, Attachment.content_type, Attachment.cid)
         files = files.outerjoin(Blob, Blob.id == Attachment.blob_id).where(Attachment.outbox_id == id)
-        async with self._read() as connection:
+        async with self.read() as connection:
             found = await connection.execute(files.order_by(Attachment.position, Attachment.id))
             return [AttachedFile(as_text(row[0]) or "", row[1], as_text(row[2]), as_text(row[3])) for row in found]
 
@@ -136,7 +173,7 @@ class Store(ABC):
             .scalar_subquery()
             for lane in LANES
         ]
-        async with self._read() as connection:
+        async with self.read() as connection:
             found = (await connection.execute(select(*heads))).one()
         return min((seconds for seconds in found if seconds is not None), default=None)
 
@@ -144,35 +181,21 @@ class Store(ABC):
         """Finish pending rows whose `expires_at` has passed, at most `limit`; how many they were."""
         over = select(Email.id).where(Email.expires_at <= UtcNow(), Email.due_at.isnot(None))
         over = over.where(Email.status == Status.PENDING).order_by(Email.expires_at).limit(limit)
-        async with self._read() as connection:
+        async with self.read() as connection:
             if (await connection.execute(over.limit(1))).first() is None:
                 return 0
         ended = {"status": Status.EXPIRED, "due_at": None, "finished_at": UtcNow(), "last_error": EXPIRED}
-        async with self._write() as connection:
+        async with self.write() as connection:
             ids = (await connection.execute(over.with_for_update(skip_locked=True))).scalars().all()
             changed = update(Email).where(Email.id.in_(ids), Email.status == Status.PENDING).values(ended)
             rows = (await connection.execute(changed.returning(Email.id, Email.sensitive))).all()
             await erase(connection, [row.id for row in rows if row.sensitive])
         return len(rows)
 
-    async def heartbeat(self, name: str, *, host: str, pid: int, version: str) -> None:
-        """Report that the poller `name` is alive, and forget those not heard of for a day."""
-        seen = update(PollerState).where(PollerState.name == name).values(seen_at=UtcNow())
-        async with self._write() as connection:
-            if not (await connection.execute(seen)).rowcount:  # a poller's name is its own: nobody else inserts it
-                new = {"name": name, "host": host, "pid": pid, "version": version}
-                await connection.execute(insert(PollerState).values(new))
-            await connection.execute(delete(PollerState).where(PollerState.seen_at < later(-FORGOTTEN)))
-
-    async def sign_off(self, name: str) -> None:
-        """Report that the poller `name` ends."""
-        async with self._write() as connection:
-            await connection.execute(delete(PollerState).where(PollerState.name == name))
-
     async def pause_transport(self, name: str, *, seconds: float | None, reason: str | None) -> None:
         """Let everyone see that a transport is paused for `seconds` from now; None: that it is not."""
         state = {"paused_until": None if seconds is None else later(literal(seconds)), "reason": reason}
-        async with self._write() as connection:
+        async with self.write() as connection:
             paused = conflict_insert(TransportState, connection.dialect.name).values(name=name, **state)
             await connection.execute(paused.on_conflict_do_update(index_elements=["name"], set_=state))
 
@@ -181,14 +204,24 @@ class Store(ABC):
         await self._engine.dispose()
 
     @asynccontextmanager
-    async def _read(self) -> AsyncIterator[AsyncConnection]:
-        async with asyncio.timeout(PATIENCE), self._reader.connect() as connection:
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """For single reads: no transaction, no lock. Raises DatabaseError for whatever the database fails at."""
+        async with _told(), asyncio.timeout(PATIENCE), self._reader.connect() as connection:
             yield connection
 
     @asynccontextmanager
-    async def _write(self) -> AsyncIterator[AsyncConnection]:
-        async with asyncio.timeout(PATIENCE), self._engine.begin() as connection:
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """One short transaction. Raises DatabaseError for whatever the database fails at."""
+        async with _told(), asyncio.timeout(PATIENCE), self._engine.begin() as connection:
             yield connection
+
+
+@asynccontextmanager
+async def _told() -> AsyncIterator[None]:
+    try:
+        yield
+    except FAILURES as error:
+        raise database_error(error) from error
 
 
 def open_store(engine: AsyncEngine) -> Store:
@@ -203,20 +236,25 @@ def open_store(engine: AsyncEngine) -> Store:
 
 
 def _attempts(result: Result, poller: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "outbox_id": result.id,
-            "attempt": result.attempt,
-            "recipient": recipient,
-            "outcome": outcome.kind.value,
-            "code": outcome.reply.code if outcome.reply else None,
-            "enhanced": outcome.reply.enhanced if outcome.reply else None,
-            "reply": _said(outcome),
-            "transport": result.transport,
-            "poller": poller,
-        }
+    lost = [
+        {"attempt": result.attempt - 1, **_outcome(recipient, outcome), "transport": None, "poller": None}
+        for recipient, outcome in result.lost.items()
+    ]
+    tried = [
+        {"attempt": result.attempt, **_outcome(recipient, outcome), "transport": result.transport, "poller": poller}
         for recipient, outcome in result.outcomes.items()
     ]
+    return [{"outbox_id": result.id, **row} for row in (*lost, *tried)]
+
+
+def _outcome(recipient: str, outcome: Outcome) -> dict[str, Any]:
+    return {
+        "recipient": recipient,
+        "outcome": outcome.kind.value,
+        "code": outcome.reply.code if outcome.reply else None,
+        "enhanced": outcome.reply.enhanced if outcome.reply else None,
+        "reply": _said(outcome),
+    }
 
 
 def _said(outcome: Outcome) -> str | None:

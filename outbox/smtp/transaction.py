@@ -6,7 +6,7 @@ been accepted. Each command is built, sent and answered in separate steps, so th
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from outbox.core.classify import Action, Judgement, Situation, Stage, Trouble, judge
@@ -20,7 +20,10 @@ from outbox.smtp.wire import WireError
 
 _SAFE = re.compile(rf'(?:[^\s<>"\\{CONTROL_CLASS}]|"(?:[^"\\{CONTROL_CLASS}]|\\[^{CONTROL_CLASS}])*")*')
 
+BeforeDot = Callable[[Mapping[str, Outcome]], Awaitable[bool]]
+
 LEASE_LOST = "the lease was lost before the final dot"
+NOT_ON_RECORD = "what is on hold is not sent before that is on record"
 STOPPING = "the transport is stopping"
 
 
@@ -40,14 +43,16 @@ async def transact(
     recipients: Sequence[str],
     *,
     still_owned: Callable[[], bool],
+    before_dot: BeforeDot | None = None,
     fresh_tries: int = 0,
 ) -> Transacted:
     """Offer `message` to `recipients`. Afterwards `connection.usable` says whether it may be used again.
 
-    `still_owned` is asked before MAIL and again just before the final dot: where it says no, the message is not sent.
+    `still_owned` is asked before MAIL and again just before the final dot, and `before_dot` is awaited there: where
+    either says no, the message is not sent.
     `fresh_tries` counts the new connections that this message was given already. Cancellation closes the connection.
     """
-    transaction = _Transaction(connection, message, recipients, still_owned, fresh_tries)
+    transaction = _Transaction(connection, message, recipients, still_owned, before_dot, fresh_tries)
     try:
         await transaction.run()
     except BaseException:
@@ -65,6 +70,7 @@ class _Transaction:
         message: Message,
         recipients: Sequence[str],
         still_owned: Callable[[], bool],
+        before_dot: BeforeDot | None,
         fresh_tries: int,
     ) -> None:
         self.result = Transacted()
@@ -74,6 +80,7 @@ class _Transaction:
         self._message = message
         self._recipients = recipients
         self._still_owned = still_owned
+        self._before_dot = before_dot
         self._fresh_tries = fresh_tries
         self._stage = Stage.MAIL
         self._first = True
@@ -175,7 +182,7 @@ class _Transaction:
     async def _dot(self) -> None:
         self._stage = Stage.BODY
         await self._wire.send(stuffed(self._content), self._timeouts.block)
-        if not self._owned():
+        if not await self._may_leave():
             self._connection.abort()  # closing before the dot is the only way to take a message back
             return
         self._wire.write(b".\r\n")
@@ -183,6 +190,15 @@ class _Transaction:
         reply = await self._wire.reply(self._timeouts.dot)
         self._connection.needs_reset = False
         self._apply(self._judge(reply), reply)
+
+    async def _may_leave(self) -> bool:
+        """The last word before the message is the server's."""
+        if self._before_dot and self._owned():
+            doubt = {recipient: Outcome(Kind.IN_DOUBT) for recipient in self._accepted}
+            if not await self._before_dot(self.result.outcomes | doubt):
+                self.result.fault = Fault(Scope.STOPPING, NOT_ON_RECORD)
+                return False
+        return self._owned()
 
     async def _ask(self, command: bytes, timeout: float) -> Reply:  # noqa: ASYNC109  # one per command
         self._wire.write(command + b"\r\n")

@@ -21,7 +21,7 @@ from outbox.smtp.failures import OpeningError, fault_of
 from outbox.smtp.health import Health
 from outbox.smtp.pool import NoConnectionError, Pool
 from outbox.smtp.tokens import TokenSource, token_from_command
-from outbox.smtp.transaction import STOPPING, Transacted, transact
+from outbox.smtp.transaction import STOPPING, BeforeDot, Transacted, transact
 
 log = logging.getLogger("outbox.smtp")
 
@@ -69,11 +69,18 @@ class Transport:
             return 0
         return 1 if self._health.failures else self._settings.max_connections
 
-    async def send(self, message: Message, *, still_owned: Callable[[], bool] = lambda: True) -> Report:
+    async def send(
+        self,
+        message: Message,
+        *,
+        still_owned: Callable[[], bool] = lambda: True,
+        before_dot: BeforeDot | None = None,
+    ) -> Report:
         """Offer `message` to its recipients. Those without an outcome in the report were not tried.
 
         While paused it connects to nobody and returns the fault at once. `still_owned` is asked before the message
-        begins and just before its final dot; where it says no, the message is not sent.
+        begins and just before its final dot, `before_dot` is awaited when all but the dot has left, with the outcomes
+        if it leaves and nobody learns more; where either says no, the message is not sent.
         """
         report = Report()
         fresh_tries = 0
@@ -81,7 +88,7 @@ class Transport:
         while (left := [r for r in message.recipients if r not in report.outcomes]) and report.fault is None:
             # An ASCII recipient must not depend on every server down the road knowing SMTPUTF8.
             alike = [r for r in left if r.isascii() == left[0].isascii()][:most]
-            done = await self._transact(message, alike, still_owned, fresh_tries)
+            done = await self._transact(message, alike, still_owned, before_dot, fresh_tries)
             report.outcomes.update(done.outcomes)
             report.fault = done.fault
             if done.fresh:
@@ -119,7 +126,12 @@ class Transport:
         self._pool.abort()
 
     async def _transact(
-        self, message: Message, recipients: Sequence[str], still_owned: Callable[[], bool], fresh_tries: int
+        self,
+        message: Message,
+        recipients: Sequence[str],
+        still_owned: Callable[[], bool],
+        before_dot: BeforeDot | None,
+        fresh_tries: int,
     ) -> Transacted:
         if refusal := self._refusal():
             return Transacted(fault=refusal)
@@ -129,9 +141,15 @@ class Transport:
             return Transacted(fault=self._refusal() or self._health.fault)
         try:
             # Learned before the release: whoever is next in line must not try what just failed.
-            return self._learn(
-                await transact(connection, message, recipients, still_owned=still_owned, fresh_tries=fresh_tries)
+            done = await transact(
+                connection,
+                message,
+                recipients,
+                still_owned=still_owned,
+                before_dot=before_dot,
+                fresh_tries=fresh_tries,
             )
+            return self._learn(done)
         finally:
             self._pool.release(connection)
 

@@ -112,12 +112,14 @@ def test_broken_content_ends_the_row_with_what_was_reached(settled, status):
     ("standing", "flags", "status"),
     [
         (Standing(NAMES, {}, 1), {}, None),
-        (Standing(NAMES, {}, 16), {"taken_over": True}, None),
+        (Standing(NAMES, {}, 16), {}, None),
+        (Standing(NAMES, {}, 2, doubt=True), {}, None),
+        (Standing(NAMES, {}, 2, hold=True), {}, None),
         (Standing(NAMES, dict.fromkeys(NAMES, Kind.ACCEPTED), 2), {"expired": True}, Status.SENT),
         (Standing(NAMES, {}, 1), {"expired": True}, Status.EXPIRED),
-        (Standing(NAMES, {}, 2, hold=True), {"taken_over": True}, Status.IN_DOUBT),
-        (Standing(NAMES, {}, 17), {"taken_over": True}, Status.FAILED),
-        (Standing(NAMES, {NAMES[0]: Kind.ACCEPTED}, 17), {"taken_over": True}, Status.PARTIAL),
+        (Standing(NAMES, {}, 2, hold=True, doubt=True), {"expired": True}, Status.IN_DOUBT),
+        (Standing(NAMES, {}, 17), {}, Status.FAILED),
+        (Standing(NAMES, {NAMES[0]: Kind.ACCEPTED}, 17), {}, Status.PARTIAL),
     ],
 )
 def test_a_row_that_must_not_be_sent_is_settled_before(standing, flags, status):

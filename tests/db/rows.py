@@ -26,10 +26,12 @@ async def insert_many(execute: Execute, count: int, *, priority: int = 1) -> Non
     await execute(f"INSERT INTO email_outbox (to_addrs, subject, priority) VALUES {values}")
 
 
-async def claim(store: Store, limit: int = 10, *, lease: float = 60.0, poller: str = "poller") -> list[Claimed]:
+async def claim(
+    store: Store, limit: int = 10, *, lease: float = 60.0, poller: str = "poller", alone: bool = False
+) -> list[Claimed]:
     """A claim with Message-IDs of its own."""
     ids = MessageIds.new(datetime.now(UTC), "example.org")
-    return await store.claim(limit, poller=poller, lease=lease, message_ids=ids)
+    return await store.claim(limit, poller=poller, lease=lease, message_ids=ids, alone=alone)
 
 
 def later(database: str, seconds: float) -> datetime | str:

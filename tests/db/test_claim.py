@@ -59,10 +59,29 @@ async def test_a_row_that_is_not_due_yet_is_left(store, execute, database):
 async def test_a_row_whose_lease_ended_is_taken_over_with_its_message_id(store, execute):
     await insert(execute)
     [first] = await claim(store, lease=-1)
-    [second] = await claim(store)
+    assert await claim(store) == [], "its own rows it renews"
+    [second] = await claim(store, poller="another")
     assert (second.taken_over, second.attempts) == (True, 2)
     assert second.message_id == first.message_id
     assert second.claim_token != first.claim_token
+
+
+async def test_a_row_lost_three_times_is_claimed_only_by_a_poller_that_holds_nothing_else(store, execute):
+    suspect = await insert(execute)
+    for number in range(3):
+        await claim(store, lease=-1, poller=f"killed-{number}")
+    good = await insert(execute)
+    assert [row.id for row in await claim(store)] == [good]
+    assert await claim(store) == []
+    [row] = await claim(store, alone=True)
+    assert (row.id, row.attempts) == (suspect, 4)
+
+
+async def test_a_suspect_that_no_poller_gets_to_alone_is_claimed_like_any_other_after_a_minute(store, execute):
+    await insert(execute)
+    for number in range(3):
+        await claim(store, lease=-70 if number == 2 else -1, poller=f"killed-{number}")
+    assert len(await claim(store)) == 1
 
 
 async def test_the_most_urgent_come_first_then_the_longest_due(store, execute, database):
@@ -200,7 +219,9 @@ async def plan(engine: AsyncEngine, statement: TextClause, **params: Any) -> lis
 
 async def test_the_claim_on_sqlite_reads_the_due_index_and_sorts_nothing(sqlite_database):
     engine = create_engine(sqlite_database)
-    steps = await plan(engine, sqlite._DUE, share0=5, share1=5, share2=5)
+    steps = await plan(
+        engine, sqlite._DUE, share0=5, share1=5, share2=5, poller="p", suspect=3, wait="-60 seconds", suspects=0
+    )
     await engine.dispose()
     assert sum("USING INDEX ix_email_outbox_due (priority=? AND due_at<?)" in step for step in steps) == 3
     assert not any(step.startswith("SCAN email_outbox") or "TEMP B-TREE" in step for step in steps), steps
@@ -215,6 +236,7 @@ async def test_the_claim_on_postgresql_reads_the_due_index_and_sorts_nothing(pos
         await connection.execute(text(f"INSERT INTO email_outbox (to_addrs) {due}"))
         await connection.execute(text("ANALYZE email_outbox"))
     claimed = {"token": "t", "poller": "p", "lease": 60.0, "prefix": "<", "suffix": ">"}
+    claimed |= {"suspect": 3, "wait": 60.0, "suspects": False}
     steps = await plan(engine, postgresql._TAKE, lanes=[0, 1, 2], shares=[5, 5, 5], **claimed)
     await engine.dispose()
     assert any("Index Scan using ix_email_outbox_due" in step for step in steps), steps

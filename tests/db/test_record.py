@@ -85,7 +85,7 @@ async def test_mixed_results_are_written_together_and_lost_leases_are_told_by_th
 async def test_an_overtaken_poller_writes_nothing(store, execute):
     id_ = await insert(execute)
     [first] = await claim(store, lease=-1)
-    [second] = await claim(store)
+    [second] = await claim(store, poller="another")
     assert await store.record([result(first, SENT, {"a@x.org": Outcome(Kind.ACCEPTED)})], poller="p") == set()
     assert await store.renew([(id_, first.claim_token)], 60) == set()
     assert await execute("SELECT 1 FROM email_attempt") == []
@@ -176,21 +176,6 @@ async def test_next_due_is_the_earliest_of_all_lanes(store, execute, database):
     assert 290 < await store.next_due() <= 300
     await insert(execute, due_at=later(database, -60))
     assert -70 < await store.next_due() <= -60
-
-
-async def test_a_poller_reports_itself_until_it_signs_off_or_is_forgotten(store, execute, operations, database):
-    await execute(
-        "INSERT INTO email_poller (name, host, pid, version, seen_at) VALUES ('dead', 'h', 1, '1', :seen)",
-        {"seen": later(database, -90000)},
-    )
-    for _ in range(2):
-        await store.heartbeat("p1", host="here", pid=7, version="0.1")
-    [poller] = await operations.pollers()
-    assert (poller.name, poller.host, poller.pid, poller.version, poller.alive) == ("p1", "here", 7, "0.1", True)
-    await execute("UPDATE email_poller SET seen_at = :seen", {"seen": later(database, -31)})
-    assert [poller.alive for poller in await operations.pollers()] == [False]
-    await store.sign_off("p1")
-    assert await operations.pollers() == []
 
 
 async def test_a_pause_is_seen_by_all_and_can_be_lifted(store, operations):

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from outbox.core.message import MessageIds
 from outbox.daemon import Poller
 from tests.fixtures.hold import Hold
 
@@ -55,44 +54,6 @@ async def test_on_doubt_hold_waits_for_a_person(insert, drain, row, smtpd):
     await drain()
     held = await row(id)
     assert (held.status, held.due_at) == ("in_doubt", None)
-
-
-async def _die_with(store, lease=60.0):
-    """Claim what is due and vanish, as a killed poller does."""
-    ids = MessageIds.new(datetime.now(UTC), "example.org")
-    return await store.claim(100, poller="dead-poller", lease=lease, message_ids=ids)
-
-
-async def test_rows_of_a_dead_poller_are_sent_when_their_lease_ends(insert, drain, store, row, smtpd, execute):
-    id = await insert()
-    [claimed] = await _die_with(store)
-    assert not await drain()
-    assert smtpd.messages == [], "the lease still runs"
-    await execute("UPDATE email_outbox SET due_at = created_at WHERE id = :id", {"id": id})
-    await drain()
-    sent = await row(id)
-    assert (sent.status, sent.attempts, sent.message_id) == ("sent", 2, claimed.message_id)
-
-
-async def test_a_held_row_of_a_dead_poller_is_never_sent_again(insert, drain, store, row, smtpd, execute):
-    id = await insert(on_doubt="hold")
-    await _die_with(store)
-    await execute("UPDATE email_outbox SET due_at = created_at WHERE id = :id", {"id": id})
-    await drain()
-    assert (await row(id)).status == "in_doubt"
-    assert smtpd.messages == []
-
-
-async def test_a_row_that_kills_its_process_ends_failed_instead_of_looping(insert, drain, store, row, execute, smtpd):
-    id = await insert(max_attempts=2)
-    for _ in range(2):
-        await _die_with(store)
-        await execute("UPDATE email_outbox SET due_at = created_at WHERE id = :id", {"id": id})
-    await drain()
-    failed = await row(id)
-    assert (failed.status, failed.attempts) == ("failed", 2)
-    assert "gave up after 2 attempts" in failed.last_error
-    assert smtpd.messages == []
 
 
 async def test_several_pollers_at_once_send_every_row_once(insert, drain, smtpd, execute):
