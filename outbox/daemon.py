@@ -85,15 +85,23 @@ class Poller:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        await self._close()
+        # A server that loses patience cancels more than once; what is half closed would go on showing life.
+        closing = asyncio.create_task(self._close(), name="outbox-close")
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            self.hurry()
+            await asyncio.wait([closing])
+            raise
 
     async def finished(self) -> None:
         """Until a drain has nothing left to do. Raises what ended any part of the poller against its will."""
         poll = self._tasks[0]
         while not poll.done():
-            done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await asyncio.wait([task for task in self._tasks if not task.done()], return_when=asyncio.FIRST_COMPLETED)
+            for task in self._tasks:
+                if task.done():
+                    task.result()
         poll.result()
 
     async def left_behind(self) -> bool:

@@ -166,6 +166,9 @@ class PollLoop:
         expired = row.expires_in is not None and self._pace.clock() - since >= row.expires_in
         try:
             result = await self._delivery.attempt(row, expired=expired, still_owned=lambda: self.leases.owns(row))
+        except DatabaseError as error:
+            log.warning("email %d is given back untried: %s", row.id, error)
+            result = _given_back(row)
         except Exception as error:
             log.exception("email %d: internal error", row.id)
             result = self._delivery.after_bug(row, error)
@@ -202,7 +205,8 @@ class PollLoop:
             due = await self._store.next_due()
         except DatabaseError:
             return nap  # the next claim will tell
-        return nap if due is None else min(nap, max(due, 0.001))
+        # What is due and could not be claimed is held by somebody: looking at once again would be spinning.
+        return nap if due is None or due <= 0 else min(nap, due)
 
 
 def _given_back(row: Claimed) -> Result:

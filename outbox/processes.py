@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -100,6 +101,7 @@ class _Pollers:
 def _child(settings: Settings, drain: bool, level: int) -> None:
     # Ctrl-C reaches the whole foreground group; the parent passes it on as SIGTERM, once.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     set_up_logging(level)
     try:
         sys.exit(run_here(settings, drain=drain))
@@ -109,6 +111,14 @@ def _child(settings: Settings, drain: bool, level: int) -> None:
     except OutboxError as error:
         log.error("%s", error)  # noqa: TRY400  # as above; a database may come back, so the parent starts another
         sys.exit(1)
+
+
+def _end_with_parent() -> None:
+    """Nobody could stop or replace a poller whose parent was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def set_up_logging(level: int) -> None:

@@ -11,8 +11,13 @@ _COMMON = re.compile(
     r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,24}"
     r"|[A-Za-z0-9_+-]+@localhost"
 )
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\((?:[^()\\]|\\.)*\)|<[^<>]*>|[^",()<>]+|.', re.DOTALL)
+# Pairs like \" are tokens of their own, so that a quote that is never closed is looked through once, not at every pair.
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\((?:[^()\\]|\\.)*\)|<[^<>]*>|[^",()<>\\]+|\\.|.', re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)")
+
+
+CACHED = 320
+"""Characters of the longest list that is remembered: one address, which many emails share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +57,21 @@ def parse_mailbox(text: str) -> Mailbox:
     return found.mailboxes[0]
 
 
-@lru_cache(maxsize=4096)
 def parse_list(text: str) -> AddressList:
     """All addresses in a comma-separated list; an empty list is fine.
 
     An entry that is no address is reported in `bad` and does not spoil the others. A control character anywhere (a
     line break could end the header) raises AddressError for the whole.
     """
+    return _parse_cached(text) if len(text) <= CACHED else _parse(text)
+
+
+@lru_cache(maxsize=4096)
+def _parse_cached(text: str) -> AddressList:
+    return _parse(text)
+
+
+def _parse(text: str) -> AddressList:
     if CONTROL_BUT_TAB.search(text):
         raise AddressError(f"{_show(text)} contains a control character or line break")
     mailboxes: list[Mailbox] = []

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Row, func, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, Row, case, func, insert, null, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import defer
 
@@ -190,7 +190,8 @@ def _batches(ids: Collection[int]) -> list[Sequence[int]]:
 
 
 async def _requeue(connection: AsyncConnection, ids: Sequence[int]) -> list[int]:
-    due = {"status": Status.PENDING, "due_at": UtcNow(), "attempts": 0, "finished_at": None}
+    over = case((Email.expires_at <= UtcNow(), null()), else_=Email.expires_at)  # whoever asks for it wants it sent
+    due = {"status": Status.PENDING, "due_at": UtcNow(), "attempts": 0, "finished_at": None, "expires_at": over}
     # The content of a sensitive one is erased; it would go out empty.
     finished = update(Email).where(Email.id.in_(ids), Email.status.in_(RETRYABLE), Email.sensitive.is_(False))
     return sorted((await connection.scalars(finished.values(due).returning(Email.id))).all())

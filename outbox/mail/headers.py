@@ -23,7 +23,7 @@ _LIKE_ENCODED = re.compile(r"=\?[^?]*\?[bqBQ]\?")
 _QUOTED = re.compile(r'(["\\])')
 _SINGLE_SPACE = re.compile(r"(?<! ) (?! )")
 _BETWEEN_ENTRIES = re.compile(r"(?<=>)\s*,\s*(?=<)")
-_LIST_ID = re.compile(r"(.*?)\s*(<[!-;=?-~]+>)")
+_LIST_ID_END = re.compile(r"[!-;=?-~]+>")
 _Q_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")  # in every place (§5)
 _FRAME = len("=?utf-8?q??=")
 _NEVER_ENCODED = frozenset({"references", "in-reply-to"})  # and List-*
@@ -73,8 +73,9 @@ def extra_field(name: str, value: str) -> str:
     Raises ContentError where that leaves no valid form.
     """
     key = name.lower()
-    if key == "list-id" and (match := _LIST_ID.fullmatch(value)):
-        return field(name, [*_phrase(match[1]), match[2]])
+    phrase, _, identifier = value.rpartition("<")
+    if key == "list-id" and _LIST_ID_END.fullmatch(identifier):
+        return field(name, [*_phrase(phrase.rstrip()), f"<{identifier}"])
     if not key.startswith("list-") and key not in _NEVER_ENCODED:
         return text_field(name, value)
     if not _PRINTABLE.fullmatch(value):

@@ -8,7 +8,7 @@ from outbox.core.errors import ContentError
 from outbox.core.text import clean_text
 
 _XML_DECLARATION = re.compile(r"<\?xml[^<>]*>", re.IGNORECASE)
-_SAID_TWICE = re.compile(r"(\S+) <(?:mailto:|tel:)?\1>")
+_TARGET = re.compile(r" <(?:mailto:|tel:)?([^<>\s]+)>")
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 
@@ -25,8 +25,13 @@ def text_of_html(html: str) -> str:
     except Exception as error:  # whatever the library does not expect of HTML, no retry mends
         said = clean_text(f"{type(error).__name__}: {error}", 120)
         raise ContentError(f"HTML: no text can be derived from it ({said}); give a text as well") from error
-    lines = "\n".join(line.rstrip() for line in _SAID_TWICE.sub(r"\1", text).split("\n"))
+    lines = "\n".join(line.rstrip() for line in _TARGET.sub(_unless_said, text).split("\n"))
     return _BLANK_LINES.sub("\n\n", lines).strip("\n")
+
+
+def _unless_said(target: re.Match[str]) -> str:
+    """The target of a link, where the words before it are not the target already."""
+    return "" if target.string.endswith(target[1], 0, target.start()) else target[0]
 
 
 def _open_link(state: Any, attributes: Mapping[str, str]) -> None:
