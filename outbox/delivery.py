@@ -68,12 +68,16 @@ class Delivery:
         standing = _standing(row, ())
         return _result(row, postpone(standing, _bug(error), self.policy, self.random), standing)
 
+    def transport_of(self, row: Claimed) -> str:
+        """The name of the transport that `row` goes over; where there is none, its attempt will say so."""
+        named = row.transport or ""
+        return named if named in self.transports else self.default_transport
+
     def _route(self, row: Claimed) -> Transport:
-        name = row.transport or self.default_transport
-        if name not in self.transports:
+        if row.transport and row.transport not in self.transports:
             known = ", ".join(sorted(self.transports))
-            raise ContentError(f"transport {name!r} is not configured (there is: {known})")
-        return self.transports[name]
+            raise ContentError(f"transport {row.transport!r} is not configured (there is: {known})")
+        return self.transports[self.transport_of(row)]
 
 
 @dataclass(slots=True)

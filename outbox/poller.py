@@ -5,9 +5,9 @@ Wake-ups are hints; polling is the truth. Nothing here knows SQL or SMTP.
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from outbox.core.claim import Claimed, Result
 from outbox.core.errors import DatabaseError
@@ -17,12 +17,13 @@ from outbox.core.status import Status
 from outbox.db.store import Store
 from outbox.delivery import Delivery
 from outbox.leases import Leases
-from outbox.recorder import Recorder
+from outbox.recorder import LARGEST, Recorder
+from outbox.waiting import Waiting
 
 log = logging.getLogger("outbox.poller")
 
-PREFETCH = 4
-"""Rows held per connection: the one being sent, and enough behind it to claim in batches."""
+BACKLOG = 2 * LARGEST
+"""Results waiting to be written from which on nothing more is claimed."""
 
 PATIENCE = 5.0
 """Seconds of a transport's pause that a drain waits out."""
@@ -62,7 +63,7 @@ class PollLoop:
         self._delivery = delivery
         self._new_message_ids = new_message_ids
         self._pace = pace
-        self._waiting: deque[tuple[Claimed, float]] = deque()
+        self._waiting = Waiting(delivery.transports, delivery.transport_of)
         self._in_flight: set[asyncio.Task[None]] = set()
         self._nap = SHORTEST_NAP
         self._stopping = False
@@ -103,7 +104,7 @@ class PollLoop:
         or as in doubt.
         """
         self._stopping = True
-        self._give_back_waiting()
+        self._start_deliveries()
         if self._in_flight:
             await asyncio.wait(self._in_flight, timeout=within)
         if self._in_flight:
@@ -115,16 +116,9 @@ class PollLoop:
         """Whether a transport had trouble just now and may be back in a moment; a drain waits for that, not longer."""
         return any(0 < transport.paused_for <= PATIENCE for transport in self._delivery.transports.values())
 
-    def _capacity(self) -> int:
-        if not self.leases.trusted:
-            return 0
-        return sum(transport.capacity for transport in self._delivery.transports.values())
-
     def _room(self) -> int:
-        """Rows that may be claimed now; 0 until a claim is worth a statement."""
-        target = self._capacity() * PREFETCH
-        room = target - len(self.leases)
-        return room if room * 2 >= target else 0
+        """Rows that may be claimed now: none while results pile up, or while others may believe that we are gone."""
+        return self._waiting.room if self.leases.trusted and len(self.recorder) < BACKLOG else 0
 
     async def _claim(self) -> int:
         room = self._room()
@@ -136,28 +130,19 @@ class PollLoop:
             room, poller=self.name, lease=self._pace.lease, message_ids=ids, alone=not self.leases
         )
         self.leases.add(rows, since)
-        self._waiting.extend((row, since) for row in rows)
+        self._give_back(self._waiting.add((row, since) for row in rows))
         return len(rows)
 
     def _start_deliveries(self) -> None:
-        """Start what there are connections for; urgent rows first."""
-        capacity = self._capacity()
-        if capacity == 0 or self._stopping:
-            self._give_back_waiting()
-        free = capacity - len(self._in_flight)
-        if free > 0 and len(self._waiting) > free:
-            self._waiting = deque(sorted(self._waiting, key=lambda waiting: waiting[0].priority))
-        while free > 0 and self._waiting:
-            row, since = self._waiting.popleft()
+        """Start what there are connections for."""
+        self._give_back(self._waiting.withdraw(everything=self._stopping or not self.leases.trusted))
+        for row, since in self._waiting.take():
             task = asyncio.create_task(self._deliver(row, since), name=f"email-{row.id}")
             self._in_flight.add(task)
-            task.add_done_callback(self._landed)
-            free -= 1
+            task.add_done_callback(partial(self._landed, row))
 
-    def _give_back_waiting(self) -> None:
-        """Nothing can be sent now: whoever can may have them."""
-        self.recorder.put(*(_given_back(row) for row, _ in self._waiting))
-        self._waiting.clear()
+    def _give_back(self, rows: Iterable[Claimed]) -> None:
+        self.recorder.put(*map(_given_back, rows))
 
     async def _deliver(self, row: Claimed, since: float) -> None:
         if not self.leases.owns(row):
@@ -175,8 +160,9 @@ class PollLoop:
         _log_result(row, result)
         self.recorder.put(result)
 
-    def _landed(self, task: asyncio.Task[None]) -> None:
+    def _landed(self, row: Claimed, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
+        self._waiting.landed(row)
         self._start_deliveries()
         if self._room():
             self.wake.set()

@@ -138,7 +138,7 @@ def _outbox_checks() -> list[sa.CheckConstraint]:
             "trim(to_addrs) <> '' OR trim(coalesce(cc_addrs, '')) <> '' OR trim(coalesce(bcc_addrs, '')) <> ''"
         ),
         "max_attempts must be 1 to 1000": "max_attempts BETWEEN 1 AND 1000",
-        "attempts must not be negative": "attempts >= 0",
+        "attempts must be 0 to 1000000": "attempts BETWEEN 0 AND 1000000",
     }
     if _on_sqlite():
         checks["sensitive must be 0 or 1"] = "sensitive IN (0, 1)"
@@ -275,7 +275,7 @@ def _time_checks(*columns: str) -> list[sa.CheckConstraint]:
         sa.CheckConstraint(
             f"{column} IS NULL OR (typeof({column}) = 'text'"
             f" AND ({column} GLOB '{TIME}' OR {column} GLOB '{TIME}.[0-9]*')"
-            f" AND substr({column}, 21) NOT GLOB '*[^0-9]*'"
+            f" AND substr({column}, 21) NOT GLOB '*[^0-9]*' AND instr({column}, char(0)) = 0"
             f" AND {column} >= '0001' AND datetime({column}, '+0 seconds') IS substr({column}, 1, 19))",
             name=f"{column} must be UTC as YYYY-MM-DD HH:MM:SS",
         )

@@ -30,7 +30,7 @@ def email_checks() -> tuple[CheckConstraint, ...]:
             name="at least one recipient in to_addrs, cc_addrs or bcc_addrs",
         ),
         CheckConstraint("max_attempts BETWEEN 1 AND 1000", name="max_attempts must be 1 to 1000"),
-        CheckConstraint("attempts >= 0", name="attempts must not be negative"),
+        CheckConstraint("attempts BETWEEN 0 AND 1000000", name="attempts must be 0 to 1000000"),
         _sqlite(CheckConstraint("sensitive IN (0, 1)", name="sensitive must be 0 or 1")),
         *utc_text_checks("due_at", "expires_at", "created_at", "finished_at"),
         *(_real_year(column) for column in ("due_at", "expires_at", "created_at")),
@@ -47,6 +47,7 @@ def utc_text_checks(*columns: str) -> tuple[CheckConstraint, ...]:
     """SQLite compares timestamps as text: a `T`, `Z` or offset would make an email silently early, late or stuck.
 
     The modifier makes SQLite compute: without one it repeats February 31 as it was written.
+    A NUL ends a text for GLOB and substr, but not for whoever reads it.
     IS, because it computes NULL from what is no time at all, and a CHECK lets NULL pass.
     """
     return tuple(
@@ -54,7 +55,7 @@ def utc_text_checks(*columns: str) -> tuple[CheckConstraint, ...]:
             CheckConstraint(
                 f"{column} IS NULL OR (typeof({column}) = 'text'"
                 f" AND ({column} GLOB '{_TIME}' OR {column} GLOB '{_TIME}.[0-9]*')"
-                f" AND substr({column}, 21) NOT GLOB '*[^0-9]*'"
+                f" AND substr({column}, 21) NOT GLOB '*[^0-9]*' AND instr({column}, char(0)) = 0"
                 f" AND {column} >= '0001' AND datetime({column}, '+0 seconds') IS substr({column}, 1, 19))",
                 name=f"{column} must be UTC as YYYY-MM-DD HH:MM:SS",
             )

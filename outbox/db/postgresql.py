@@ -25,8 +25,8 @@ _TAKE = text("""
         ) AS found
     )
     UPDATE email_outbox AS email
-    SET status = 'sending', attempts = attempts + 1, claim_token = :token, claimed_by = CAST(:poller AS text),
-        due_at = now() + make_interval(secs => :lease),
+    SET status = 'sending', attempts = least(attempts + 1, 1000000),
+        claim_token = :token, claimed_by = CAST(:poller AS text), due_at = now() + make_interval(secs => :lease),
         message_id = coalesce(message_id, CAST(:prefix AS text) || email.id || CAST(:suffix AS text))
     FROM due WHERE email.id = due.id
     RETURNING due.due_at AS was_due, due.taken_over, email.id, attempts, message_id, created_at,

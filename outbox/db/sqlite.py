@@ -28,7 +28,7 @@ _DUE = text(
 
 _TAKE = text(f"""
     UPDATE email_outbox
-    SET status = 'sending', attempts = attempts + 1, claim_token = :token, claimed_by = :poller,
+    SET status = 'sending', attempts = min(attempts + 1, 1000000), claim_token = :token, claimed_by = :poller,
         due_at = strftime('%Y-%m-%d %H:%M:%f', 'now', :lease),
         message_id = coalesce(message_id, :prefix || id || :suffix)
     WHERE id IN (SELECT value FROM json_each(:ids))

@@ -18,7 +18,7 @@ REFUSED = {
     "due_at must be set exactly when status is pending or sending": "status = 'sent'",
     "at least one recipient in to_addrs, cc_addrs or bcc_addrs": "to_addrs = ' ', cc_addrs = ''",
     "max_attempts must be 1 to 1000": "max_attempts = 0",
-    "attempts must not be negative": "attempts = -1",
+    "attempts must be 0 to 1000000": "attempts = 2147483647",
 }
 
 

@@ -1,0 +1,90 @@
+"""Claimed emails that wait for a free connection of their transport, and how many of each may be held. Never waits.
+
+Every transport has its own share: one that is slow or paused must not take the places of the others.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from outbox.core.claim import Claimed
+
+PREFETCH = 4
+"""Rows held per connection: the one being sent, and enough behind it to claim in batches."""
+
+
+class WayOut(Protocol):
+    """What is needed of a transport."""
+
+    @property
+    def capacity(self) -> int:
+        """How many emails it can send at a time, now."""
+        ...
+
+
+Waits = tuple[Claimed, float]
+"""A row, and when it was claimed."""
+
+
+class Waiting:
+    """`name_of` tells the transport of a row."""
+
+    def __init__(self, transports: Mapping[str, WayOut], name_of: Callable[[Claimed], str]) -> None:
+        self._transports = transports
+        self._name_of = name_of
+        self._queues: dict[str, deque[Waits]] = {name: deque() for name in transports}
+        self._flying: Counter[str] = Counter()
+
+    @property
+    def room(self) -> int:
+        """Rows that may be claimed now; 0 until it is worth a statement."""
+        rooms = {name: self._room(name) for name in self._transports}
+        worth = any(room > 0 and room * 2 >= self._target(name) for name, room in rooms.items())
+        return sum(rooms.values()) if worth else 0
+
+    @property
+    def full(self) -> list[str]:
+        """The transports for which nothing should be claimed now."""
+        return [name for name in self._transports if self._room(name) == 0]
+
+    def add(self, rows: Iterable[Waits]) -> list[Claimed]:
+        """Have claimed rows wait. Those that a claim brought beyond the room of their transport come back."""
+        surplus = []
+        for row, since in rows:
+            name = self._name_of(row)
+            if self._room(name):
+                self._queues[name].append((row, since))
+            else:
+                surplus.append(row)
+        return surplus
+
+    def take(self) -> list[Waits]:
+        """Those for which there is a connection now, urgent rows first. Each counts as flying until `landed`."""
+        started = []
+        for name, queue in self._queues.items():
+            free = max(self._transports[name].capacity - self._flying[name], 0)
+            if free < len(queue):
+                self._queues[name] = deque(sorted(queue, key=lambda waits: waits[0].priority))
+            for _ in range(min(free, len(queue))):
+                started.append(self._queues[name].popleft())
+                self._flying[name] += 1
+        return started
+
+    def landed(self, row: Claimed) -> None:
+        """Its connection is free again."""
+        self._flying[self._name_of(row)] -= 1
+
+    def withdraw(self, *, everything: bool = False) -> list[Claimed]:
+        """Those whose transport cannot send now, or all: whoever can may have them."""
+        withdrawn = []
+        for name, queue in self._queues.items():
+            if everything or self._transports[name].capacity == 0:
+                withdrawn += [row for row, _ in queue]
+                queue.clear()
+        return withdrawn
+
+    def _target(self, name: str) -> int:
+        return self._transports[name].capacity * PREFETCH
+
+    def _room(self, name: str) -> int:
+        return max(self._target(name) - len(self._queues[name]) - self._flying[name], 0)

@@ -1,0 +1,61 @@
+"""Who waits for which transport, and how many are held: decided without a database or a server."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from outbox.waiting import PREFETCH, Waiting
+from tests.mail.rows import claimed
+
+
+@dataclass
+class Way:
+    capacity: int
+
+
+@pytest.fixture
+def ways():
+    return {"slow": Way(2), "fast": Way(1)}
+
+
+@pytest.fixture
+def waiting(ways):
+    return Waiting(ways, lambda row: row.transport or "fast")
+
+
+def rows(transport, *priorities):
+    return [(claimed(id=number, transport=transport, priority=p), 0.0) for number, p in enumerate(priorities)]
+
+
+def test_every_transport_has_room_of_its_own(waiting):
+    assert waiting.room == 3 * PREFETCH
+    surplus = waiting.add(rows("slow", *[1] * 3 * PREFETCH))
+    assert len(surplus) == PREFETCH, "what is beyond its room goes back, and the places of the other stay free"
+    assert (waiting.full, waiting.room) == (["slow"], PREFETCH)
+    assert waiting.add(rows("fast", 1)) == []
+
+
+def test_urgent_rows_are_started_first_and_only_as_many_as_there_are_connections(waiting):
+    waiting.add(rows("slow", 2, 1, 0, 1))
+    assert [row.priority for row, _ in waiting.take()] == [0, 1]
+    assert waiting.take() == []
+
+
+def test_a_landed_row_makes_room_for_the_next(waiting):
+    waiting.add(rows("fast", 1, 1))
+    [(first, _)] = waiting.take()
+    waiting.landed(first)
+    assert len(waiting.take()) == 1
+
+
+def test_a_claim_is_not_worth_a_statement_before_half_of_a_transport_is_free(waiting, ways):
+    ways["slow"].capacity = 0
+    waiting.add(rows("fast", 1, 1, 1))
+    assert waiting.room == 0
+
+
+def test_what_waits_for_a_transport_that_paused_is_withdrawn_and_nothing_else(waiting, ways):
+    waiting.add([*rows("slow", 1), *rows("fast", 1)])
+    ways["slow"].capacity = 0
+    assert [row.transport for row in waiting.withdraw()] == ["slow"]
+    assert len(waiting.withdraw(everything=True)) == 1
