@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock clean
+.PHONY: help demo test soak check format lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,17 @@ demo: $(VENV)/.ready  ## everything at work, on a temporary database and a local
 
 test: $(VENV)/.ready  ## all tests, on SQLite and on a real PostgreSQL
 	@$(BIN)/python -m pytest -q -n auto
+
+EMAILS ?= 20000
+KILLS ?= 200
+RESTARTS ?= 30
+STOPS ?= 30
+MINUTES ?= 9
+SEED ?= 1
+DATABASE ?= both
+soak: $(VENV)/.ready  ## break everything for ten minutes and judge (EMAILS= KILLS= RESTARTS= STOPS= MINUTES= SEED=)
+	@$(BIN)/python -m soak --emails $(EMAILS) --kills $(KILLS) --restarts $(RESTARTS) --stops $(STOPS) \
+		--minutes $(MINUTES) --seed $(SEED) --database $(DATABASE) $(SOAK)
 
 check: $(VENV)/.ready  ## style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -1,0 +1,60 @@
+"""What was done during a run: which emails exist, and what was broken when. The judge reads it."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Wish:
+    """An email as the application meant it."""
+
+    tag: str
+    recipients: tuple[str, ...]
+    hold: bool
+    committed: bool | None = None  # None: the connection broke in the commit, so the database knows
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A time in which something was broken; monotonic seconds."""
+
+    what: str
+    begin: float
+    end: float
+
+
+@dataclass(slots=True)
+class Kill:
+    """A daemon killed by SIGKILL."""
+
+    label: str
+    name: str
+    point: str
+    t: float
+    recovery: float | None = None  # seconds until nothing was claimed in its name
+    rows: int = 0  # that it held when it died
+    clean: bool = True  # nothing else was broken until then
+
+
+@dataclass(slots=True)
+class Diary:
+    """Of one database."""
+
+    wishes: dict[str, Wish] = field(default_factory=dict)
+    kills: list[Kill] = field(default_factory=list)
+    stops: dict[str, list[Span]] = field(default_factory=dict)
+    """SIGSTOP to SIGCONT, by daemon."""
+    outages: list[Span] = field(default_factory=list)
+    """The database was away, cut off or locked."""
+    faults: Counter[str] = field(default_factory=Counter)
+    returns: list[float] = field(default_factory=list)
+    """Seconds from the database's return to the next result on record."""
+    slowest_write: float = 0.0
+    """Seconds of the application's slowest transaction while the database was well."""
+    errors: list[str] = field(default_factory=list)
+    """Promises seen broken on the way."""
+
+    def broken_between(self, begin: float, end: float) -> bool:
+        """Whether the database or a daemon was held up in this time."""
+        spans = [*self.outages, *(span for spans in self.stops.values() for span in spans)]
+        return any(span.begin < end and begin < span.end for span in spans)

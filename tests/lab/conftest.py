@@ -1,0 +1,61 @@
+"""Real daemons before a real SMTP server, to be killed, stopped and cut off at named points (see soak.programs)."""
+
+import pytest
+
+from soak.databases import Postgres
+from soak.programs import Daemon, SinkProcess
+
+
+@pytest.fixture
+async def sink(tmp_path):
+    """An SMTP server in a process of its own, without faults."""
+    async with SinkProcess(tmp_path / "sink.jsonl") as sink:
+        yield sink
+
+
+@pytest.fixture
+async def daemon(sink, tmp_path):
+    """`await daemon(database)` starts one that polls; those still running are killed at the end."""
+    started = []
+
+    async def start(database, **environment):
+        daemon = Daemon(f"d{len(started)}.test", tmp_path)
+        started.append(daemon)
+        settings = {
+            "OUTBOX_DATABASE_URL": database,
+            "OUTBOX_SMTP_URL": f"smtp://127.0.0.1:{sink.port}",
+            "OUTBOX_SENDER": "Shop <shop@example.org>",
+            "OUTBOX_POLL_INTERVAL": "50ms",
+            "OUTBOX_LEASE": "2s",
+            **environment,
+        }
+        await daemon.start(settings, "--log-level", "debug")
+        assert await daemon.ready(), daemon.lines
+        return daemon
+
+    yield start
+    for daemon in started:
+        if daemon.alive:
+            await daemon.end(9)
+
+
+@pytest.fixture
+async def own_postgres():
+    """A PostgreSQL server that the test may break."""
+    async with Postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def copies(sink):
+    """(recipient, daemon, Message-ID, Date) of everything that the server took, in order."""
+
+    def read():
+        return [
+            (recipient, dot["who"], dot["message_id"], dot["date"])
+            for dot in sink.events("dot")
+            if dot["taken"]
+            for recipient in dot["recipients"]
+        ]
+
+    return read
