@@ -31,6 +31,7 @@ class Kill:
     name: str
     point: str
     t: float
+    freed: float | None = None  # seconds until nothing of its rows was leased any more
     recovery: float | None = None  # seconds until nothing was claimed in its name
     rows: int = 0  # that it held when it died
     clean: bool = True  # nothing else was broken until then

@@ -24,6 +24,7 @@ class Copy:
     answered: float | None = None  # when its 250 left
     recorded: bool = False  # its daemon's "accepted" is in the database
     fault: str = ""  # what the server did wrong at the dot
+    gone: bool = False  # the connection was closed by the daemon before the answer
 
 
 @dataclass(slots=True)
@@ -140,7 +141,9 @@ class Judge:
             return f"its daemon was killed ({kill.point.partition(' ')[0]})"
         if _within(diary.stops.get(copy.who, ()), copy.t - lease, copy.t + lease):
             return "its daemon was stopped past its lease"
-        return f"the database was away ({long.what})" if long else None
+        if long:
+            return f"the database was away ({long.what})"
+        return "its daemon lost patience before the answer" if copy.gone and not late else None
 
     def _judge_kills(self) -> None:
         for label, messages in self._unrecorded_by_kill.items():
@@ -169,13 +172,20 @@ def _copies(sink: Iterable[Mapping[str, Any]]) -> dict[str, list[Copy]]:
                 facts = event["who"], event["t"], event["message"], event["message_id"], event["date"]
                 mine.append(Copy(*facts))
                 copies[recipient].append(mine[-1])
-        elif event["event"] in {"answer", "fault"}:
-            for copy in by_message.get(event["message"], ()):
-                if event["event"] == "fault":
-                    copy.fault = event["what"]
-                else:
-                    copy.answered = event["t"]
+        else:
+            for copy in by_message.get(event.get("message", 0), ()):
+                _add(copy, event)
     return copies
+
+
+def _add(copy: Copy, event: Mapping[str, Any]) -> None:
+    match event["event"]:
+        case "answer":
+            copy.answered = event["t"]
+        case "fault":
+            copy.fault = event["what"]
+        case "gone":
+            copy.gone = True
 
 
 def _within(spans: Iterable[Span], begin: float, end: float) -> Span | None:
@@ -187,6 +197,7 @@ def _shown(row: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {row[name]}" for name in wanted)
 
 
-def recoveries(kills: Iterable[Kill], *, clean: bool) -> list[float]:
-    """Seconds, sorted; of kills that left rows behind."""
-    return sorted(k.recovery for k in kills if k.recovery is not None and k.rows and (k.clean or not clean))
+def recoveries(kills: Iterable[Kill], which: str, *, clean: bool) -> list[float]:
+    """Seconds, sorted, of kills that left rows behind; `clean`: only where nothing else was broken."""
+    found = [getattr(kill, which) for kill in kills if kill.rows and (kill.clean or not clean)]
+    return sorted(seconds for seconds in found if seconds is not None)

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
@@ -61,10 +61,14 @@ def as_json(theatre: Theatre, found: Judgement) -> dict[str, Any]:
         "duplicated": dict(found.duplicated),
         "most_messages_per_kill": found.most_per_kill,
         "connections": theatre.plan.connections,
-        "recovery_clean": recoveries(diary.kills, clean=True),
-        "recovery_all": recoveries(diary.kills, clean=False),
+        "freed": recoveries(diary.kills, "freed", clean=True),
+        "recovery_clean": recoveries(diary.kills, "recovery", clean=True),
+        "recovery_all": recoveries(diary.kills, "recovery", clean=False),
         "returns": sorted(diary.returns),
         "slowest_write": diary.slowest_write,
+        "kills": [asdict(kill) for kill in diary.kills],
+        "outages": [asdict(span) for span in diary.outages],
+        "stops": {who: [asdict(span) for span in spans] for who, spans in diary.stops.items()},
         "lease_lost": facts.lease_lost,
         "errors_logged": dict(facts.errors),
     }
@@ -104,8 +108,9 @@ def _column(theatre: Theatre, found: Judgement) -> dict[str, object]:
         "**promises broken**": len(found.broken),
         **{f"second copy: {why}": count for why, count in sorted(found.duplicated.items())},
         "most messages not on record at a kill": f"{found.most_per_kill} (of {theatre.plan.connections} connections)",
-        "recovery after kill -9, median / max (kills)": _times(recoveries(diary.kills, clean=True)),
-        "the same, with other faults at the same time": _times(recoveries(diary.kills, clean=False)),
+        "rows free after kill -9, median / max (kills)": _times(recoveries(diary.kills, "freed", clean=True)),
+        "rows claimed by others after kill -9": _times(recoveries(diary.kills, "recovery", clean=True)),
+        "the same, all kills, whatever else was broken": _times(recoveries(diary.kills, "recovery", clean=False)),
         "database back to the next result, median / max": _times(sorted(diary.returns)),
         "slowest write of the application": f"{diary.slowest_write:.2f} s",
         "lease_lost in the logs": log_facts(theatre).lease_lost,

@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
-from sqlalchemy import text
+from sqlalchemy import Executable, bindparam, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from outbox.db.engine import create_engine, read_only
+from outbox.db.models import Email
+from outbox.db.types import UtcNow
 from soak.application import Application
 from soak.databases import Database, Postgres, Sqlite
 from soak.diary import Diary, Kill, Span
@@ -28,7 +30,10 @@ FRUITLESS = 3.0
 SETTLING = 180.0
 """Seconds after the last fault until a row that is not final counts as stuck."""
 
-HELD = text("SELECT count(*) FROM email_outbox WHERE due_at IS NOT NULL AND status = 'sending' AND claimed_by = :name")
+OF_THE_DEAD = select(func.count()).where(
+    Email.due_at.isnot(None), Email.status == "sending", Email.claimed_by == bindparam("name")
+)
+LEASED = OF_THE_DEAD.where(Email.due_at > UtcNow())
 LAST = text("SELECT coalesce(max(id), 0) FROM email_attempt")
 OPEN = text("SELECT count(*) FROM email_outbox WHERE due_at IS NOT NULL")
 
@@ -127,9 +132,12 @@ class Theatre:
 
     async def _watch_recovery(self, kill: Kill) -> None:
         """Until nothing is claimed in the name of the dead."""
-        while (rows := await self._count(HELD, name=kill.name)) != 0:
+        while (rows := await self._count(OF_THE_DEAD, name=kill.name)) != 0:
             kill.rows = max(kill.rows, rows or 0)
+            if kill.freed is None and await self._count(LEASED, name=kill.name) == 0:
+                kill.freed = now() - kill.t
             await asyncio.sleep(LOOK)
+        kill.freed = kill.freed or now() - kill.t
         kill.recovery = now() - kill.t
         kill.clean = not self.diary.broken_between(kill.t, now())
 
@@ -222,10 +230,10 @@ class Theatre:
         await self._application.close()
         await self._engine.dispose()
 
-    async def _count(self, query: object, **parameters: str) -> int | None:
+    async def _count(self, query: Executable, **parameters: str) -> int | None:
         """A number from the database; None while it cannot be asked."""
         try:
             async with self._reader.connect() as connection:
-                return int((await connection.execute(query, parameters)).scalar_one())  # type: ignore[call-overload]
+                return int((await connection.execute(query, parameters)).scalar_one())
         except (SQLAlchemyError, OSError):
             return None

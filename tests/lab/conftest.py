@@ -16,7 +16,7 @@ async def sink(tmp_path):
 @pytest.fixture
 async def daemon(sink, tmp_path):
     """`await daemon(database)` starts one that polls; those still running are killed at the end."""
-    started = []
+    started: list[Daemon] = []
 
     async def start(database, **environment):
         daemon = Daemon(f"d{len(started)}.test", tmp_path)

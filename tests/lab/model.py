@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from random import Random
+from typing import cast
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -28,6 +29,7 @@ from outbox.db.operations import Operations
 from outbox.db.store import open_store
 from outbox.delivery import Delivery
 from outbox.mail.compose import Composer
+from outbox.smtp.transport import Transport
 
 KINDS = st.sampled_from([Kind.ACCEPTED, Kind.ACCEPTED, Kind.ACCEPTED, Kind.DEFERRED, Kind.REFUSED])
 ENDS = (
@@ -42,9 +44,9 @@ ENDS = (
 )
 POLLERS = st.integers(0, 2)
 REPLIES = {
-    Kind.ACCEPTED: Reply(250, "2.0.0", "ok"),
-    Kind.DEFERRED: Reply(450, "4.2.0", "later"),
-    Kind.REFUSED: Reply(550, "5.1.1", "never"),
+    Kind.ACCEPTED: Reply(250, "2.0.0 ok"),
+    Kind.DEFERRED: Reply(450, "4.2.0 later"),
+    Kind.REFUSED: Reply(550, "5.1.1 never"),
 }
 
 
@@ -72,7 +74,7 @@ class Server:
     taken: list[str] = field(default_factory=list)
     asked: tuple[str, ...] = ()
 
-    async def send(self, message, *, still_owned, before_dot=None):
+    async def send(self, message, *, still_owned, before_dot=None):  # noqa: ARG002  # the transport's signature
         self.asked, self.taken = message.recipients, []
         kinds = {r: self.kinds.get(n, Kind.ACCEPTED) for n, r in enumerate(message.recipients)}
         outcomes = {r: Outcome(kind, REPLIES[kind]) for r, kind in kinds.items() if kind is not Kind.ACCEPTED}
@@ -127,7 +129,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
         return Delivery(
             composer=Composer(Mailbox("", "shop", "example.org"), None),
-            transports={"default": self.server},
+            transports={"default": cast("Transport", self.server)},
             default_transport="default",
             load_files=self.store.attachments,
             mark=mark,
@@ -187,7 +189,7 @@ class OutboxMachine(RuleBasedStateMachine):
             poller.results.append(result)
         except KilledError:
             killed = True
-        again = set(self.server.asked) & self.accepted_at_claim[row.claim_token + str(id)]
+        again: set[str] = set(self.server.asked) & self.accepted_at_claim[row.claim_token + str(id)]
         assert not again, f"P5: {again} had accepted email {id} before"
         for recipient in self.server.taken:
             self.copies[id, recipient] += 1
@@ -292,8 +294,11 @@ class OutboxMachine(RuleBasedStateMachine):
                 self.kill(number)
             heir = OnePoller("heir")
             for _ in range(60):
-                self.sql("UPDATE email_outbox SET due_at = created_at WHERE due_at IS NOT NULL")
-                for row in self.take(heir, 100, alone=True):
+                if not self.sql("UPDATE email_outbox SET due_at = created_at WHERE due_at IS NOT NULL RETURNING id"):
+                    break
+                rows = self.take(heir, 100, alone=True)
+                self.promises_hold()
+                for row in rows:
                     self.deliver(heir, row.id, {}, "answered")
                 self.write(heir)
                 self.promises_hold()
