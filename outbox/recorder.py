@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Collection
+from itertools import islice
 
 from outbox.core.claim import Result
 from outbox.core.errors import DatabaseError
@@ -56,7 +57,7 @@ class Recorder:
         largest, pause = LARGEST, 0.1
         while True:
             await self._some.wait()
-            group = [self._waiting[i] for i in range(min(largest, len(self._waiting)))]
+            group = self._next(largest)
             try:
                 written = await self._store.record(group, poller=self._poller)
             except DatabaseError as error:
@@ -69,6 +70,16 @@ class Recorder:
                 continue
             largest, pause = LARGEST, 0.1
             self._finish(group, written)
+
+    def _next(self, largest: int) -> list[Result]:
+        """The first results that wait, up to the second one of the same row: a row that was lost, given back by its
+        next owner and claimed again can have two, and what the store wrote is told by rows."""
+        group: dict[int, Result] = {}
+        for result in islice(self._waiting, largest):
+            if result.id in group:
+                break
+            group[result.id] = result
+        return list(group.values())
 
     def _finish(self, group: list[Result], written: set[int]) -> None:
         for _ in group:

@@ -121,10 +121,13 @@ class Store(ABC):
         """Extend the leases of `claims` (id, token) to `lease` seconds from now; the ids that are still owned."""
 
     async def record(self, results: Sequence[Result], *, poller: str) -> set[int]:
-        """Write results, all in one transaction; the ids written. The others' leases were lost, nothing is written."""
+        """Write results, each of another row, all in one transaction; the ids written. The others' leases were lost,
+        nothing is written."""
         for result in results:
             if not may_become(Status.SENDING, result.verdict.status):
                 raise ValueError(f"email {result.id} cannot go from sending to {result.verdict.status}")
+        if len({result.id for result in results}) < len(results):
+            raise ValueError("two results of one email: which of them was written could not be told")
         if not results:
             return set()
         async with self.write() as connection:

@@ -203,7 +203,12 @@ class OutboxMachine(RuleBasedStateMachine):
         self.write(self.pollers[number])
 
     def write(self, poller):
-        results, poller.results = poller.results, []
+        while poller.results:  # as the recorder does, the results of one row one after the other
+            first = {result.id: result for result in reversed(poller.results)}
+            poller.results = [result for result in poller.results if first[result.id] is not result]
+            self.write_group(poller, list(first.values()))
+
+    def write_group(self, poller, results):
         before = self.rows()
         owned = {r.id for r in results if before[r.id].claim_token == r.claim_token}
         assert self.run(self.store.record(results, poller=poller.name)) == owned
@@ -214,6 +219,23 @@ class OutboxMachine(RuleBasedStateMachine):
         for result in results:
             if before[result.id].claim_token != result.claim_token:
                 self.excuse(result)
+
+    @precondition(lambda self: self.overtaken())
+    @rule(data=st.data())
+    def an_overtaken_row_comes_back(self, data):
+        """Its next owner gives it back, and the first claims it again before it has written its old result."""
+        poller, id = data.draw(st.sampled_from(self.overtaken()), "row")
+        other = next(p for p in self.pollers if p is not poller)
+        self.a_lease_ends_of(id)
+        if any(row.id == id for row in self.take(other, 100, alone=True)):
+            self.promises_hold()
+            self.deliver(other, id, {}, "fault")
+            self.write(other)
+            self.promises_hold()
+            self.take(poller, 100, alone=True)
+
+    def overtaken(self):
+        return [(p, r.id) for p in self.pollers for r in p.results if self.statuses[r.id] == "sending"]
 
     @rule(number=POLLERS)
     def kill(self, number):
@@ -237,6 +259,9 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def a_lease_ends(self, data):
         id = data.draw(st.sampled_from([i for i, s in self.statuses.items() if s == "sending"]), "row")
+        self.a_lease_ends_of(id)
+
+    def a_lease_ends_of(self, id):
         self.sql("UPDATE email_outbox SET due_at = created_at WHERE id = :id AND status = 'sending'", id=id)
 
     @rule()
