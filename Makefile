@@ -33,6 +33,7 @@ DATABASE ?= both
 soak: $(VENV)/.ready  ## break everything for ten minutes and judge (EMAILS= KILLS= RESTARTS= STOPS= MINUTES= SEED=)
 	@$(BIN)/python -m soak --emails $(EMAILS) --kills $(KILLS) --restarts $(RESTARTS) --stops $(STOPS) \
 		--minutes $(MINUTES) --seed $(SEED) --database $(DATABASE) $(SOAK)
+	@MODEL_EXAMPLES=150 $(BIN)/python -m pytest -q -n 2 --timeout 1800 tests/lab/test_model.py
 
 check: $(VENV)/.ready  ## style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from outbox import Email, enqueue
 from outbox.db.engine import create_engine
 from outbox.db.operations import Operations
-from soak.diary import Diary, Wish
+from soak.diary import Diary, Span, Wish
 from soak.session import now
 
 ROLLED_BACK = 0.1
@@ -73,8 +73,7 @@ class Application:
                 await (connection.commit() if keep else connection.rollback())
             for wish in wishes:
                 wish.committed = keep
-            if not any(span.end > begin for span in self._diary.outages):
-                self._diary.slowest_write = max(self._diary.slowest_write, now() - begin)
+            self._time(Span("write", begin, now()))
         except (SQLAlchemyError, OSError) as error:
             self._blame(error)
             await asyncio.sleep(PATIENCE)
@@ -103,6 +102,14 @@ class Application:
             priority=self._random.choice((0, 1, 1, 1, 2)),
             tag=wish.tag,
         )
+
+    def _time(self, write: Span) -> None:
+        if self._diary.broken_between(write.begin, write.end):
+            return  # a stopped daemon, too: in a transaction it keeps SQLite's lock
+        seconds = write.end - write.begin
+        self._diary.slowest_write = max(self._diary.slowest_write, seconds)
+        if seconds > 1.0:
+            self._diary.slow_writes.append(write)
 
     def _blame(self, error: Exception) -> None:
         """A database that was broken may fail; one that was only busy may not."""

@@ -94,13 +94,13 @@ class Sqlite:
     async def __aexit__(self, *_: object) -> None:
         return
 
-    async def hold(self, seconds: float) -> None:
-        """What an application can do to us: a write transaction that stays open."""
+    async def lock(self) -> None:
+        """What an application can do to us: a write transaction, which stays open until `unlock`."""
         await asyncio.to_thread(self._begin)
-        try:
-            await asyncio.sleep(seconds)
-        finally:
-            await asyncio.to_thread(self._holder.close)  # rolls back
+
+    async def unlock(self) -> None:
+        """Roll it back."""
+        await asyncio.to_thread(self._holder.close)
 
     async def intact(self) -> str:
         """What `PRAGMA integrity_check` says."""

@@ -50,8 +50,10 @@ class Diary:
     faults: Counter[str] = field(default_factory=Counter)
     returns: list[float] = field(default_factory=list)
     """Seconds from the database's return to the next result on record."""
+    slow_writes: list[Span] = field(default_factory=list)
+    """Transactions of the application that took longer than a second while the database was well."""
     slowest_write: float = 0.0
-    """Seconds of the application's slowest transaction while the database was well."""
+    """Seconds of the slowest one."""
     errors: list[str] = field(default_factory=list)
     """Promises seen broken on the way."""
 

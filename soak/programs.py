@@ -100,8 +100,8 @@ class Daemon:
         self.started = now()
         self.ended: float | None = None
         self.lines: list[str] = []
-        self.stopped = False
-        """By SIGSTOP."""
+        self.marked = False
+        """Somebody is about to break it; nobody else should."""
         self._file = folder / f"{label}.log"
         self._folder = folder
         self._changed = asyncio.Event()
@@ -132,7 +132,6 @@ class Daemon:
         """Send a signal."""
         if self._process.returncode is None:
             self._process.send_signal(number)
-        self.stopped = number == signal.SIGSTOP or (self.stopped and number != signal.SIGCONT)
 
     async def ready(self) -> bool:
         """Until it polls; False where it ended before."""

@@ -66,6 +66,7 @@ def as_json(theatre: Theatre, found: Judgement) -> dict[str, Any]:
         "recovery_all": recoveries(diary.kills, "recovery", clean=False),
         "returns": sorted(diary.returns),
         "slowest_write": diary.slowest_write,
+        "slow_writes": [asdict(span) for span in diary.slow_writes],
         "kills": [asdict(kill) for kill in diary.kills],
         "outages": [asdict(span) for span in diary.outages],
         "stops": {who: [asdict(span) for span in spans] for who, spans in diary.stops.items()},

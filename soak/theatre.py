@@ -24,6 +24,9 @@ POINTS = ("random", "MAIL", "RCPT", "DATA", "dot", "answered")
 LOOK = 0.05
 """Seconds between looks at the rows of a dead poller."""
 
+BEFORE = 3.0
+"""Seconds before a kill in which something else that was broken may still show."""
+
 FRUITLESS = 3.0
 """Seconds until a daemon that does not come to a named point is killed anyway."""
 
@@ -87,12 +90,14 @@ class Theatre:
             await asyncio.sleep(0.2)
 
     def _running(self) -> list[Daemon]:
-        return [daemon for daemon in self.all_daemons if daemon.alive and daemon.name and not daemon.stopped]
+        return [daemon for daemon in self.all_daemons if daemon.alive and daemon.name and not daemon.marked]
 
     async def _victim(self) -> Daemon:
         while not (running := self._running()):
             await asyncio.sleep(LOOK)
-        return self._random.choice(running)
+        victim = self._random.choice(running)
+        victim.marked = True
+        return victim
 
     def _later(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -139,7 +144,7 @@ class Theatre:
             await asyncio.sleep(LOOK)
         kill.freed = kill.freed or now() - kill.t
         kill.recovery = now() - kill.t
-        kill.clean = not self.diary.broken_between(kill.t, now())
+        kill.clean = not self.diary.broken_between(kill.t - BEFORE, now())
 
     async def _stop(self, number: int) -> None:
         victim = await self._victim()
@@ -152,13 +157,13 @@ class Theatre:
         spans.append(Span("stop", begin - 0.5, float("inf")))
         await asyncio.sleep(self.plan.lease + self._random.uniform(0.5, 2.0))
         victim.send(signal.SIGCONT)
+        victim.marked = False
         spans[-1] = Span("stop", begin - 0.5, now())
         self.diary.faults["SIGSTOP past the lease"] += 1
 
     async def _replace(self, _number: int) -> None:
         victim = await self._victim()
         victim.send(signal.SIGTERM)
-        victim.stopped = True  # nobody else picks it
         self.diary.faults["SIGTERM"] += 1
         await self._start()
         code = await victim.wait()
@@ -193,8 +198,10 @@ class Theatre:
 
     async def _lock_sqlite(self, database: Sqlite, number: int) -> None:
         long = number % 10 == 9
+        await database.lock()
         async with self._outage(f"long transaction{', past the lease' if long else ''}"):
-            await database.hold(self.plan.lease + 2 if long else self._random.uniform(0.5, 3.0))
+            await asyncio.sleep(self.plan.lease + 2 if long else self._random.uniform(0.5, 3.0))
+            await database.unlock()
         if number % 3 == 2:
             await self._check_integrity(database)
 

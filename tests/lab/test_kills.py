@@ -75,11 +75,8 @@ async def test_killed_after_the_answer_it_is_sent_again_only_if_that_was_not_on_
     assert len({copy[2:] for copy in copies()}) == 1
 
 
-@pytest.mark.parametrize("point", BEFORE_THE_DOT)
-async def test_on_hold_and_killed_before_the_dot_it_is_simply_sent(
-    database, engine, sink, daemon, execute, copies, point
-):
-    id, _, second = await _killed_and_taken_over(database, engine, sink, daemon, point, on_doubt="hold")
+async def test_on_hold_and_killed_before_the_dot_it_is_simply_sent(database, engine, sink, daemon, execute, copies):
+    id, _, second = await _killed_and_taken_over(database, engine, sink, daemon, "DATA", on_doubt="hold")
     assert (await _row(execute, id)).status == "sent"
     assert [copy[:2] for copy in copies()] == [("ada@example.org", second.label), ("bob@example.org", second.label)]
 
