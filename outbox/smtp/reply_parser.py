@@ -1,6 +1,7 @@
 """Reads replies from the bytes of a server, however they arrive: split, merged, over several lines (RFC 5321 §4.2)."""
 
 import re
+from collections.abc import Sequence
 
 from outbox.core.reply import Reply
 
@@ -16,6 +17,9 @@ _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\s+")
 
 class MalformedReplyError(ValueError):
     """What the server sent is not SMTP; nothing it says later can be trusted to answer the right command."""
+
+    before: Sequence[Reply] = ()
+    """Replies that were complete before it, in the same bytes: they answer what they answer."""
 
 
 class ReplyParser:
@@ -35,7 +39,15 @@ class ReplyParser:
     def feed(self, data: bytes) -> list[Reply]:
         """The replies that `data` completes. Raises MalformedReplyError."""
         self._buffer += data
-        replies = []
+        replies: list[Reply] = []
+        try:
+            self._take_lines(replies)
+        except MalformedReplyError as error:
+            error.before = replies
+            raise
+        return replies
+
+    def _take_lines(self, replies: list[Reply]) -> None:
         while (end := self._buffer.find(b"\n")) >= 0:
             line = bytes(self._buffer[: end + 1])
             del self._buffer[: end + 1]
@@ -43,7 +55,6 @@ class ReplyParser:
                 replies.append(reply)
         if len(self._buffer) > MAX_LINE:
             raise MalformedReplyError("a line without end")
-        return replies
 
     def _take(self, line: bytes) -> Reply | None:
         self._size += len(line)

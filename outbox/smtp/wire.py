@@ -6,6 +6,7 @@ not usable any more.
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import cast
 
 from outbox.core.classify import Trouble
@@ -141,10 +142,12 @@ class Wire(asyncio.Protocol):
         if self._trouble is not None:
             return
         try:
-            replies = self._parser.feed(data)
-        except MalformedReplyError:
+            self._sort(self._parser.feed(data))
+        except MalformedReplyError as error:
+            self._sort(error.before)
             self._break(Trouble.MALFORMED)
-            return
+
+    def _sort(self, replies: Sequence[Reply]) -> None:
         for reply in replies:
             if self._awaited:
                 self._awaited -= 1

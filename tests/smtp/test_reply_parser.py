@@ -43,6 +43,12 @@ def test_what_is_not_a_reply_is_malformed(wire):
         ReplyParser().feed(wire)
 
 
+def test_a_reply_that_was_complete_before_the_nonsense_is_one():
+    with pytest.raises(MalformedReplyError) as caught:
+        ReplyParser().feed(b"250 queued\r\nnonsense\r\n")
+    assert caught.value.before == [Reply(250, "queued")]
+
+
 def test_a_line_without_end_is_malformed():
     with pytest.raises(MalformedReplyError):
         ReplyParser().feed(b"250 " + b"x" * MAX_LINE)
