@@ -222,10 +222,19 @@ class _Transaction:
         if self._wire.aborted and self._stage is not Stage.DOT:
             self.result.fault = Fault(Scope.STOPPING, STOPPING)
             return
-        # What the server said unasked is no answer to the dot, but before the dot it is the reason.
-        what = trouble.trouble if self._stage is Stage.DOT else trouble.said or trouble.trouble
+        what = self._reason_of(trouble)
         self._apply(self._judge(what), what)
         self._connection.abort()
+
+    def _reason_of(self, trouble: WireError) -> Reply | Trouble:
+        """What broke the wire: a notice that the server gave unasked, but never an answer to what was not asked yet."""
+        said = trouble.said
+        if said is None or self._stage is Stage.DOT:
+            return trouble.trouble
+        if said.code == 421 or (self._stage is Stage.BODY and said.code >= 400):  # 552 before it has read it all
+            return said
+        # "451 4.4.2 Timeout waiting for data" is a goodbye; a 250 or a 550 would be taken for some recipient's.
+        return Trouble.CLOSED if 400 <= said.code <= 499 else Trouble.MALFORMED
 
     def _apply(self, judgement: Judgement, what: Reply | Trouble) -> bool:
         """Do what the judgement says about the message or the transport; whether the transaction goes on."""
