@@ -240,6 +240,8 @@ class _Transaction:
         """Do what the judgement says about the message or the transport; whether the transaction goes on."""
         if judgement.close:
             self._connection.wire.close()
+        if judgement.action in {Action.FRESH, Action.PAUSE}:
+            self._forget_if_out_of_step(what)
         reply = what if isinstance(what, Reply) else None
         note = "" if reply else f"{self._stage}: {what}"
         match judgement.action:
@@ -260,6 +262,13 @@ class _Transaction:
             case _:  # CONSEQUENCE: the recipients have their outcomes already
                 pass
         return False
+
+    def _forget_if_out_of_step(self, what: Reply | Trouble) -> None:
+        """Where a reply cannot be the answer to its command, those before it may have answered others as well."""
+        if what is Trouble.MALFORMED or (isinstance(what, Reply) and what.code < 400):
+            told = [r for r, outcome in self.result.outcomes.items() if outcome.reply]
+            for recipient in told:
+                del self.result.outcomes[recipient]
 
     def _waiting(self) -> list[str]:
         return [r for r in self._recipients if r not in self.result.outcomes]
