@@ -93,6 +93,10 @@ class _Transaction:
         """All of it, as far as it goes."""
         if not self._owned() or not self._prepare():
             return
+        if self._reused and not self._wire.quiet:
+            self._connection.abort()
+            self.result.fresh = True
+            return
         self._connection.messages += 1
         try:
             if await self._reset() and await self._mail() and await self._rcpt() and await self._data():

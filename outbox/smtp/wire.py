@@ -5,6 +5,7 @@ not usable any more.
 """
 
 import asyncio
+import select
 from collections import deque
 from collections.abc import Sequence
 from typing import cast
@@ -58,6 +59,15 @@ class Wire(asyncio.Protocol):
         """Whether a new command may be sent: nothing went wrong and nothing is outstanding."""
         quiet = not (self._awaited or self._arrived or self._parser.midway)
         return quiet and self._trouble is None and not self._transport.is_closing()
+
+    @property
+    def quiet(self) -> bool:
+        """`usable`, and the socket holds nothing that the loop has not read yet: that would answer the next command."""
+        if not self.usable:
+            return False
+        unread = select.poll()
+        unread.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not unread.poll(0)
 
     def write(self, data: bytes, replies: int = 1) -> None:
         """Send commands that bring `replies` replies. Raises WireError where the wire is broken."""

@@ -215,3 +215,22 @@ def test_aborting_wakes_who_waits_for_a_reply(loop_factory):
         assert wire.aborted
 
     on_a_wire(loop_factory, [(b"A", silence)], test)
+
+
+@both_loops
+def test_what_arrived_and_was_not_read_yet_is_noticed(loop_factory):
+    peers = []
+
+    async def keep(peer: Peer) -> None:
+        peers.append(peer)
+        await peer.say(b"250 ok\r\n")
+
+    async def test(wire, server):
+        wire.write(b"A\r\n")
+        await wire.reply(PATIENT)
+        assert wire.quiet
+        peers[0].writer.write(b"250 once more\r\n")
+        assert wire.usable, "nobody has read it"
+        assert not wire.quiet
+
+    on_a_wire(loop_factory, [(b"A", keep)], test)
