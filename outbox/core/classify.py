@@ -38,7 +38,7 @@ _BEFORE_MAIL = frozenset({Stage.CONNECT, Stage.GREETING, Stage.EHLO, Stage.START
 class Trouble(StrEnum):
     """What can go wrong without a reply; the value is how a person reads it."""
 
-    UNREACHABLE = "connection refused or reset"
+    UNREACHABLE = "the server cannot be reached"
     TIMEOUT = "timed out"
     DNS = "name lookup failed for now"
     DNS_UNKNOWN = "no such host name"
@@ -62,6 +62,7 @@ class Action(StrEnum):
     NEXT = "next"  # this recipient in the next transaction, at once
     DEFER_MESSAGE = "defer message"  # every recipient without a final answer later
     REFUSE_MESSAGE = "refuse message"  # every recipient without a final answer never
+    DENY = "deny"  # the message or this recipient, for what may be wrong with our configuration just as well
     CONSEQUENCE = "consequence"  # follows from earlier replies, says nothing new
     PLAIN = "plain"  # once more without MAIL parameters
     FRESH = "fresh"  # once more at once, on a new connection
@@ -89,7 +90,8 @@ class Judgement:
 
     action: Action
     wait: float | None = None  # seconds before the transport may be tried again
-    fewer: bool = False  # fewer connections, please
+    fewer: bool = False  # one connection fewer, please
+    crowded: bool = False  # and that is all that is wrong, if other connections live
     close: bool = False  # the connection must not be used again
 
 
@@ -99,6 +101,16 @@ MAX_FRESH = 2
 QUOTA_WAIT = 3600.0
 """Seconds a transport rests at least when a daily quota is used up."""
 
+_CROWDED = re.compile(
+    r"too many (?:concurrent|connections|sessions|simultaneous)|concurrent connections|connections? limit|"
+    r"sender thread limit",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(
+    r"relay(?:ing)?(?: access)?(?: is)? (?:denied|not |prohibited)|unable to relay|"
+    r"(?:not|cannot|can't|won't|don't|never) (?:\w+ ){0,3}relay|for relay|rcpthosts",
+    re.IGNORECASE,
+)
 _THROTTLE = re.compile(
     r"thrott|too many (?:concurrent|connections|messages|emails|logins)|concurrent connections|"
     r"rate.{0,20}(?:limit|exceed)|(?:limit|exceed).{0,20}rate|peak|sending rate|too fast|slow down|sender thread limit",
@@ -145,7 +157,7 @@ def _judge_opening(s: Situation, trouble: Trouble) -> Judgement:
     if trouble in config or (trouble is Trouble.DNS_UNKNOWN and s.failures >= 2):
         return Judgement(Action.CONFIG, close=True)
     overload = s.stage is Stage.GREETING and trouble is Trouble.CLOSED
-    return Judgement(Action.PAUSE, fewer=overload, close=True)
+    return Judgement(Action.PAUSE, fewer=overload, crowded=overload, close=True)
 
 
 def _judge_session(s: Situation, reply: Reply) -> Judgement:
@@ -153,8 +165,9 @@ def _judge_session(s: Situation, reply: Reply) -> Judgement:
         return Judgement(Action.GO_ON)
     passes = reply.code < 500 or (s.stage is Stage.AUTH and reply.wait is not None)
     if passes:
-        crowded = s.stage is Stage.GREETING or bool(_THROTTLE.search(reply.text))
-        return Judgement(Action.PAUSE, wait=reply.wait, fewer=crowded, close=True)
+        crowded = reply.code < 500 and not reply.wait and (s.stage is Stage.GREETING or _is_crowd(reply))
+        fewer = crowded or s.stage is Stage.GREETING or bool(_THROTTLE.search(reply.text))
+        return Judgement(Action.PAUSE, wait=reply.wait, fewer=fewer, crowded=crowded, close=True)
     return Judgement(Action.CONFIG, close=True)
 
 
@@ -175,7 +188,9 @@ def _judge_transaction(s: Situation, reply: Reply) -> Judgement:
         return Judgement(Action.PLAIN)
     if reply.code < 500:
         return Judgement(Action.DEFER_MESSAGE, fewer=s.stage is Stage.MAIL and _is_busy(reply), close=reply.code == 421)
-    return Judgement(Action.REFUSE_MESSAGE)
+    # "This sender may not": the row's own sender may be wrong, or our login, or the verification of our domain.
+    denied = s.stage is Stage.MAIL and reply.code in {550, 553, 554} and reply.enhanced not in {"5.1.7", "5.3.4"}
+    return Judgement(Action.DENY if denied else Action.REFUSE_MESSAGE)
 
 
 def _judge_positive(s: Situation) -> Judgement:
@@ -192,13 +207,13 @@ def _judge_transport(s: Situation, reply: Reply) -> Judgement | None:
     if stale and s.first and s.reused:
         return _fresh(s)
     if _is_throttle(reply):
-        return Judgement(Action.PAUSE, wait=reply.wait, fewer=True, close=True)
+        return _slow_down(reply)
     if _is_quota(reply):
         return Judgement(Action.PAUSE, wait=max(reply.wait or 0.0, QUOTA_WAIT), close=True)
     if s.stage is Stage.DOT:
         return None
     if reply.code == 421:
-        return _fresh(s) if s.reused else Judgement(Action.PAUSE, wait=reply.wait, fewer=True, close=True)
+        return _fresh(s) if s.reused else _slow_down(reply)
     if reply.code == 530 and s.stage in {Stage.MAIL, Stage.RCPT}:
         return Judgement(Action.CONFIG, close=True)
     if reply.code == 503:
@@ -216,7 +231,7 @@ def _judge_recipient(s: Situation, reply: Reply) -> Judgement:
         return Judgement(Action.NEXT)
     if reply.code < 500 or reply.code == 552 or too_many:
         return Judgement(Action.DEFER)
-    return Judgement(Action.REFUSE)
+    return Judgement(Action.DENY if _is_relay_denial(reply) else Action.REFUSE)
 
 
 def _fresh(s: Situation) -> Judgement:
@@ -224,9 +239,24 @@ def _fresh(s: Situation) -> Judgement:
     return Judgement(action, close=True)
 
 
+def _slow_down(reply: Reply) -> Judgement:
+    crowded = _is_crowd(reply) and not reply.wait
+    return Judgement(Action.PAUSE, wait=reply.wait, fewer=True, crowded=crowded, close=True)
+
+
 def _is_busy(reply: Reply) -> bool:
     enhanced = reply.enhanced or ""
     return enhanced in {"4.3.1", "4.3.2"} or enhanced.startswith("4.7.")
+
+
+def _is_relay_denial(reply: Reply) -> bool:
+    policy = reply.enhanced is None or reply.enhanced.startswith("5.7.")
+    return policy and bool(_DENIED.search(reply.text))
+
+
+def _is_crowd(reply: Reply) -> bool:
+    """Whether only the number of our connections is at fault, not how fast we send."""
+    return reply.code == 432 or bool(_CROWDED.search(reply.text))
 
 
 def _is_throttle(reply: Reply) -> bool:

@@ -33,6 +33,7 @@ class Scope(StrEnum):
 
     PAUSE = "pause"  # the transport is in trouble; it will pass
     CONFIG = "config"  # a person must mend the configuration
+    BY_HAND = "by hand"  # a person paused it, and a person will resume it
     STOPPING = "stopping"  # we are shutting down, nothing is wrong
 
 
@@ -45,7 +46,11 @@ class Fault:
     wait: float | None = None
     """Seconds the server asked us to wait, if it did."""
     fewer: bool = False
-    """The server complained about the number of our connections."""
+    """One connection fewer, please."""
+    crowded: bool = False
+    """Nothing but the number of our connections is wrong: with one fewer the others can go on."""
+    denied: bool = False
+    """It came up as a denial of this very message: others should be tried before it is tried again."""
 
 
 @dataclass(slots=True)

@@ -91,7 +91,9 @@ def decide(standing: Standing, report: Report, policy: RetryPolicy, random: Rand
     if not waiting:
         return Verdict(_status(standing.recipients, kinds), reason=reason)
     if report.fault and not doubtful:
-        return Verdict(Status.PENDING, delay=0.0, counted=False, reason=reason)
+        # Were a denied message the first in the queue again, it would be every probe, and others would never be.
+        delay = backoff(standing.attempt, policy, random) if report.fault.denied else 0.0
+        return Verdict(Status.PENDING, delay=delay, counted=False, reason=reason)
     if standing.attempt >= _limit(standing, policy):
         # Nobody knows whether a doubtful one arrived, so "failed" would be a guess.
         status = Status.IN_DOUBT if doubtful else _status(standing.recipients, kinds)

@@ -1,5 +1,8 @@
 """What a failed step of opening a connection means, in our words: exceptions of the library, the sockets and TLS."""
 
+import logging
+import os
+import re
 import socket
 import ssl
 
@@ -11,6 +14,8 @@ from outbox.core.reply import Reply
 from outbox.core.text import clean_text
 
 _NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+
+_ERRNO = re.compile(r"\[Errno (\d{1,5})\]")
 
 _NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"}
 """What OpenSSL says, in its various versions, of a peer that answered in plain text."""
@@ -45,10 +50,16 @@ def opening_failed(stage: Stage, error: Exception) -> OpeningError:
     if stage is Stage.CONNECT and isinstance(error, ValueError):  # a name that cannot even be looked up
         return OpeningError(stage, Trouble.DNS_UNKNOWN, str(error))
     if stage is Stage.CONNECT:
-        return OpeningError(stage, Trouble.UNREACHABLE, str(cause or error))
+        return OpeningError(stage, Trouble.UNREACHABLE, _in_words(str(cause or error)))
     if isinstance(error, aiosmtplib.SMTPServerDisconnected) or isinstance(cause, aiosmtplib.SMTPServerDisconnected):
         return OpeningError(stage, Trouble.CLOSED)
     return OpeningError(stage, Trouble.MALFORMED, f"{type(error).__name__}: {error}")
+
+
+def _in_words(said: str) -> str:
+    """Without the addresses and numbers of the system's error, which may be several in one."""
+    numbers = dict.fromkeys(int(number) for number in _ERRNO.findall(said))
+    return ", ".join(os.strerror(number) for number in numbers) or said
 
 
 def _tls_failed(stage: Stage, error: ssl.SSLError) -> OpeningError:
@@ -67,4 +78,12 @@ def _after_connecting(error: Exception) -> bool:
 def fault_of(where: str, stage: Stage, judgement: Judgement, said: str) -> Fault:
     """The fault of a transport, in one line that says where, when and what. `judgement` is PAUSE or CONFIG."""
     scope = Scope.CONFIG if judgement.action is Action.CONFIG else Scope.PAUSE
-    return Fault(scope, f"{where}: {stage}: {said}", judgement.wait, judgement.fewer)
+    return Fault(scope, f"{where}: {stage}: {said}", judgement.wait, judgement.fewer, judgement.crowded)
+
+
+def announcement(name: str, fault: Fault, seconds: float) -> tuple[int, str]:
+    """How loud, and in which words, the log tells that transport `name` pauses."""
+    if fault.scope is not Scope.CONFIG:
+        return logging.WARNING, f"{name} is paused for {seconds:.0f} s: {fault.reason}"
+    what_to_do = f"`outbox check` tries the configuration, `outbox resume {name}` has it used at once"
+    return logging.ERROR, f"{name} needs you: {fault.reason}; it is tried again in {seconds:.0f} s. {what_to_do}"

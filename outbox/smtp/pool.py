@@ -32,7 +32,8 @@ class Pool:
         self, open_one: Callable[[], Awaitable[Connection]], settings: TransportSettings, clock: Callable[[], float]
     ) -> None:
         self.limit = settings.max_connections
-        """Connections given out at a time; lower it while a transport is on probation, then call `widen`."""
+        """Connections given out at a time; lower it while a transport is on probation, then call `resize`."""
+        self._most = settings.max_connections
         self._open_one = open_one
         self._settings = settings
         self._clock = clock
@@ -84,10 +85,16 @@ class Pool:
             self._retire(connection)
         self._assign()
 
-    def widen(self) -> None:
-        """Allow all connections again."""
-        self.limit = self._settings.max_connections
+    def resize(self, most: int) -> None:
+        """Allow so many connections, in use and idle together."""
+        self._most = self.limit = most
+        while self._idle and self._in_use() + len(self._idle) > most:
+            self._retire(self._idle.popleft())
         self._assign()
+
+    def alive(self, besides: Connection | None = None) -> int:
+        """Connections that are open, one not counted."""
+        return sum(c is not besides and c.wire.alive for c in (*self._busy, *self._idle))
 
     def dismiss(self) -> None:
         """Raise NoConnectionError in everyone who waits: what they wait for is not going to work."""
@@ -163,7 +170,7 @@ class Pool:
         return len(self._busy) + len(self._opening) + self._promised
 
     def _full(self) -> bool:
-        return self._in_use() + len(self._idle) + len(self._closing) >= self._settings.max_connections
+        return self._in_use() + len(self._idle) + len(self._closing) >= self._most
 
     def _reusable(self, connection: Connection) -> bool:
         now = self._clock()

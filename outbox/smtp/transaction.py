@@ -35,6 +35,10 @@ class Transacted:
     fresh: bool = False
     """Once more at once, on a new connection."""
     fault: Fault | None = None
+    denied: bool = False
+    """Everybody was refused, for what may be wrong with our configuration just as well."""
+    fewer: bool = False
+    """The server is short of breath: one connection fewer, please."""
 
 
 async def transact(
@@ -161,7 +165,8 @@ class _Transaction:
 
     async def _rcpt(self) -> bool:
         self._stage = Stage.RCPT
-        for recipient in self._waiting():
+        waiting, denied = self._waiting(), 0
+        for recipient in waiting:
             reply = await self._ask(f"RCPT TO:<{recipient}>".encode(), self._timeouts.rcpt)  # flush point
             self._connection.needs_reset = True
             judgement = self._judge(reply)
@@ -170,12 +175,14 @@ class _Transaction:
                     self._accepted.append(recipient)
                 case Action.DEFER:
                     self._set(recipient, Kind.DEFERRED, reply)
-                case Action.REFUSE:
+                case Action.REFUSE | Action.DENY:
                     self._set(recipient, Kind.REFUSED, reply)
+                    denied += judgement.action is Action.DENY
                 case Action.NEXT:
                     pass  # no outcome yet: it belongs into the next transaction
                 case _:
                     return self._apply(judgement, reply)
+        self.result.denied = denied == len(waiting)
         return bool(self._accepted)
 
     async def _data(self) -> bool:
@@ -256,8 +263,10 @@ class _Transaction:
             case Action.IN_DOUBT:
                 self._settle_accepted(Kind.IN_DOUBT, reply, note)
             case Action.DEFER_MESSAGE:
+                self.result.fewer = judgement.fewer
                 self._settle(Kind.DEFERRED, reply, note)
-            case Action.REFUSE_MESSAGE:
+            case Action.REFUSE_MESSAGE | Action.DENY:
+                self.result.denied = judgement.action is Action.DENY
                 self._settle(Kind.REFUSED, reply, note)
             case Action.FRESH:
                 self.result.fresh = True

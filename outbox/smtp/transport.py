@@ -3,24 +3,24 @@
 `send` never raises for what a server does: everything is an outcome of a recipient or a fault of the transport.
 """
 
-import asyncio
 import logging
 import random as stdlib_random
-import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from outbox.core.classify import Situation, judge
 from outbox.core.message import Message
-from outbox.core.outcome import Fault, Report, Scope
+from outbox.core.outcome import Fault, Kind, Report, Scope
 from outbox.core.retry import Random
-from outbox.core.smtp_url import Security
 from outbox.settings import TransportSettings
-from outbox.smtp.connection import Connection, open_connection, tls_context
-from outbox.smtp.failures import OpeningError, fault_of
+from outbox.smtp.connection import Connection
+from outbox.smtp.denials import FINAL_ATTEMPT, NOTE, Denials
+from outbox.smtp.failures import OpeningError, announcement, fault_of
 from outbox.smtp.health import Health
+from outbox.smtp.opener import Opener
 from outbox.smtp.pool import NoConnectionError, Pool
-from outbox.smtp.tokens import TokenSource, token_from_command
+from outbox.smtp.slots import Slots
 from outbox.smtp.transaction import STOPPING, BeforeDot, Transacted, transact
 
 log = logging.getLogger("outbox.smtp")
@@ -39,14 +39,16 @@ class Transport:
     ) -> None:
         self.name = name
         self.on_change: Callable[[Transport], None] | None = None
-        """Called when the transport was paused, or works again."""
+        """Called when the transport found out that it is paused, or works again; not for what it adopts."""
+        self.ask_probe: Callable[[Transport], Awaitable[bool]] | None = None
+        """Asked, on probation, before a message goes out as the probe: one at a time, whoever else sends here too."""
         self._settings = settings
-        self._clock = clock
+        self._opener = Opener(settings, clock)
         self._health = Health(clock, random or stdlib_random.Random())  # noqa: S311  # jitter, not secrets
         self._pool = Pool(self._open_or_pause, settings, clock)
-        self._context: ssl.SSLContext | None = None
-        self._context_lock = asyncio.Lock()
-        self._tokens = TokenSource(self._fetch_token) if settings.oauth else None
+        self._slots = Slots(settings.max_connections, clock)
+        self._denials = Denials()
+        self._probe: Message | None = None
         self._stopped = False
 
     def __repr__(self) -> str:
@@ -58,49 +60,85 @@ class Transport:
         return self._health.paused_for
 
     @property
+    def fault(self) -> Fault | None:
+        """What was wrong last, until it works again. Its `wait` is what is left of the pause."""
+        return self._health.fault
+
+    @property
     def reason(self) -> str | None:
-        """What was wrong last, until it works again."""
+        """The fault in one line."""
         return self._health.fault.reason if self._health.fault else None
 
     @property
+    def probing(self) -> bool:
+        """Whether a message is under way to find out whether it works again."""
+        return self._probe is not None
+
+    @property
     def capacity(self) -> int:
-        """How many sends at a time make sense now: none while paused, one as a probe, else as many as connections."""
+        """How many sends at a time make sense now: none while paused or probing, one as a probe, else as many as
+        connections."""
         if self._stopped or self.paused_for > 0:
             return 0
-        return 1 if self._health.failures else self._settings.max_connections
+        if self._health.failures:
+            return 0 if self.probing else 1
+        return self._slots.count
 
     async def send(
         self,
         message: Message,
         *,
+        attempt: int = 1,
         still_owned: Callable[[], bool] = lambda: True,
         before_dot: BeforeDot | None = None,
     ) -> Report:
         """Offer `message` to its recipients. Those without an outcome in the report were not tried.
 
-        While paused it connects to nobody and returns the fault at once. `still_owned` is asked before the message
-        begins and just before its final dot, `before_dot` is awaited when all but the dot has left, with the outcomes
-        if it leaves and nobody learns more; where either says no, the message is not sent.
+        While paused it connects to nobody and returns the fault at once. `attempt` is the number of this one, from 1.
+        `still_owned` is asked before the message begins and just before its final dot, `before_dot` is awaited when
+        all but the dot has left, with the outcomes if it leaves and nobody learns more; where either says no, the
+        message is not sent.
         """
         report = Report()
         fresh_tries = 0
         most = self._settings.max_recipients
-        while (left := [r for r in message.recipients if r not in report.outcomes]) and report.fault is None:
-            # An ASCII recipient must not depend on every server down the road knowing SMTPUTF8.
-            alike = [r for r in left if r.isascii() == left[0].isascii()][:most]
-            done = await self._transact(message, alike, still_owned, before_dot, fresh_tries)
-            report.outcomes.update(done.outcomes)
-            report.fault = done.fault
-            if done.fresh:
-                fresh_tries += 1
-            elif 0 < len(done.outcomes) < len(alike):
-                most = len(done.outcomes)  # no more than this server took at once
+        try:
+            while (left := [r for r in message.recipients if r not in report.outcomes]) and report.fault is None:
+                # An ASCII recipient must not depend on every server down the road knowing SMTPUTF8.
+                alike = [r for r in left if r.isascii() == left[0].isascii()][:most]
+                done = await self._transact(message, alike, still_owned, before_dot, fresh_tries)
+                if done.denied:
+                    self._deny(done, message, attempt)
+                report.outcomes.update(done.outcomes)
+                report.fault = done.fault
+                if done.fresh:
+                    fresh_tries += 1
+                elif 0 < len(done.outcomes) < len(alike):
+                    most = len(done.outcomes)  # no more than this server took at once
+        finally:
+            if self._probe is message:
+                self._probe = None
         return report
+
+    def adopt(self, fault: Fault | None) -> bool:
+        """Pause as others have been told to, or go on: see `Health.adopt`. Whether anything changed."""
+        before = self._health.paused_for > 0
+        news = self._health.adopt(fault)
+        if fault is None:
+            if news:
+                log.info("%s (%s) is no longer paused", self.name, self._where)
+                self._pool.resize(self._slots.count)
+            return news
+        if self._health.paused_for > 0 and (news or not before):
+            self._hold_back()
+        if news:
+            log.info("%s (%s) is paused: %s", self.name, self._where, fault.reason)
+        return news
 
     async def check(self) -> str | Fault:
         """Connect, encrypt and log in, without mail: what was found, or what is wrong."""
         try:
-            connection = await self._open()
+            connection = await self._opener.open()
         except OpeningError as error:
             return self._opening_fault(error)
         features = connection.features
@@ -133,14 +171,15 @@ class Transport:
         before_dot: BeforeDot | None,
         fresh_tries: int,
     ) -> Transacted:
-        if refusal := self._refusal():
-            return Transacted(fault=refusal)
+        if fault := await self._obstacle(message):
+            return Transacted(fault=fault)
         try:
             connection = await self._pool.acquire(new=fresh_tries > 0)
         except NoConnectionError:
+            # Without a fault there is merely one connection fewer: this message waits for another.
             return Transacted(fault=self._refusal() or self._health.fault)
+        pauses = self._health.pauses
         try:
-            # Learned before the release: whoever is next in line must not try what just failed.
             done = await transact(
                 connection,
                 message,
@@ -149,19 +188,57 @@ class Transport:
                 before_dot=before_dot,
                 fresh_tries=fresh_tries,
             )
-            return self._learn(done)
+            # Learned before the release: whoever is next in line must not try what just failed.
+            self._learn(done, connection, pauses)
+            return done
         finally:
             self._pool.release(connection)
 
-    def _learn(self, done: Transacted) -> Transacted:
-        """What a transaction says about the transport."""
+    async def _obstacle(self, message: Message) -> Fault | None:
+        """Why `message` cannot go now. On probation the first one is the probe; the others wait for what it finds."""
+        if refusal := self._refusal():
+            return refusal
+        if not self._health.failures or self._probe is message:
+            return None
+        if self._probe is None:
+            self._probe = message
+            if self.ask_probe is None or await self.ask_probe(self) or not self._health.failures:
+                return self._refusal()
+        return self._refusal() or self._health.fault
+
+    def _learn(self, done: Transacted, connection: Connection, pauses: int) -> None:
+        """What a transaction, begun when there had been so many `pauses`, says about the transport."""
         if done.fault and done.fault.scope is not Scope.STOPPING:
-            done.fault = self._pause(done.fault)
-        elif any(outcome.reply for outcome in done.outcomes.values()) and self._health.succeeded():
+            done.fault = self._pause(done.fault, connection)
+        elif done.fewer:
+            self._fewer("it is busy")
+        elif any(outcome.reply for outcome in done.outcomes.values()) and not done.denied:
+            self._denials.clear()
+            if self._slots.succeeded() and not self._health.failures:
+                log.info("%s (%s): %d connections again", self.name, self._where, self._slots.count)
+                self._pool.resize(self._slots.count)
+            if pauses == self._health.pauses:
+                self._recover()
+
+    def _recover(self) -> None:
+        if not self._health.by_hand and self._health.succeeded():
             log.info("%s (%s) works again", self.name, self._where)
-            self._pool.widen()
+            self._pool.resize(self._slots.count)
             self._changed()
-        return done
+
+    def _deny(self, done: Transacted, message: Message, attempt: int) -> None:
+        """Everybody in `done` was denied: make it a fault of the configuration, or of this message, or wait and see."""
+        said = next(str(outcome) for outcome in done.outcomes.values())
+        fault = self._health.fault
+        if self._denials.add(message) or (fault and fault.scope is not Scope.PAUSE):
+            reason = f"{self._where}: every email is denied: {said}"
+            done.outcomes.clear()
+            done.fault = self._pause(Fault(Scope.CONFIG, reason, denied=True))
+            return
+        if self._probe is message:  # the pause had another reason, and that is over: we were heard and answered
+            self._recover()
+        if attempt < FINAL_ATTEMPT:
+            done.outcomes.update({r: replace(o, kind=Kind.DEFERRED, note=NOTE) for r, o in done.outcomes.items()})
 
     def _refusal(self) -> Fault | None:
         """Why nothing can be sent now."""
@@ -169,15 +246,34 @@ class Transport:
             return Fault(Scope.STOPPING, STOPPING)
         return self._health.fault if self.paused_for > 0 else None
 
-    def _pause(self, fault: Fault) -> Fault:
+    def _pause(self, fault: Fault, on: Connection | None = None) -> Fault | None:
+        """Pause for a `fault` that came up on a connection; the fault, or None where one connection fewer will do."""
         if self._stopped:
             return Fault(Scope.STOPPING, STOPPING)
+        others = self._pool.alive(besides=on)
+        # Of a server that takes no connection at all nobody knows how many it would take.
+        if fault.fewer and not self._health.fault and (others or not fault.crowded):
+            fewer = self._fewer(fault.reason)
+            if fewer and fault.crowded:
+                return None
         if self._health.failed(fault):
-            self._pool.limit = 1
-            self._pool.dismiss()
-            log.warning("%s is paused for %.0f s: %s", self.name, self.paused_for, fault.reason)
+            self._hold_back()
+            log.log(*announcement(self.name, fault, self.paused_for))
             self._changed()
         return fault
+
+    def _fewer(self, reason: str) -> bool:
+        if not self._slots.fewer():
+            return False
+        log.info("%s (%s): only %d connections from now on: %s", self.name, self._where, self._slots.count, reason)
+        if not self._health.failures:
+            self._pool.resize(self._slots.count)
+        return True
+
+    def _hold_back(self) -> None:
+        """Nobody who waits is served, and after the pause one at a time."""
+        self._pool.limit = 1
+        self._pool.dismiss()
 
     def _changed(self) -> None:
         if self.on_change:
@@ -195,23 +291,7 @@ class Transport:
 
     async def _open_or_pause(self) -> Connection:
         try:
-            return await self._open()
+            return await self._opener.open()
         except OpeningError as error:
             self._pause(self._opening_fault(error))
             raise NoConnectionError from error
-
-    async def _open(self) -> Connection:
-        context = None if self._settings.smtp_url.security is Security.PLAIN else await self._tls()
-        return await open_connection(self._settings, context=context, tokens=self._tokens, clock=self._clock)
-
-    async def _tls(self) -> ssl.SSLContext:
-        """Built once: it costs tens of milliseconds of processor time, and connections come in bursts."""
-        async with self._context_lock:
-            if self._context is None:
-                self._context = await asyncio.to_thread(tls_context, self._settings)
-            return self._context
-
-    async def _fetch_token(self) -> str:
-        if self._settings.oauth_token:
-            return await self._settings.oauth_token()
-        return await token_from_command(self._settings.oauth_command, self._settings.timeouts.command)

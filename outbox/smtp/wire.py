@@ -58,7 +58,12 @@ class Wire(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether a new command may be sent: nothing went wrong and nothing is outstanding."""
         quiet = not (self._awaited or self._arrived or self._parser.midway)
-        return quiet and self._trouble is None and not self._transport.is_closing()
+        return quiet and self.alive
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection stands, be it quiet or in use."""
+        return self._trouble is None and not self._transport.is_closing()
 
     @property
     def quiet(self) -> bool:

@@ -17,8 +17,8 @@ def said(text: str) -> Reply:
 
 
 def case(row: str, stage: Stage, what: str | Trouble, action: Action, **more: object):
-    """A row of the table: `more` are fields of the situation, and expectations `wait`, `fewer`, `close`."""
-    expected = {name: more.pop(name) for name in ("wait", "fewer", "close") if name in more}
+    """A row of the table: `more` are fields of the situation, and expectations `wait`, `fewer`, `crowded`, `close`."""
+    expected = {name: more.pop(name) for name in ("wait", "fewer", "crowded", "close") if name in more}
     return pytest.param(stage, what, more, action, expected, id=f"row {row}: {stage} {what}")
 
 
@@ -31,8 +31,9 @@ TABLE = [
     case("3", S.CONNECT, T.DNS, A.PAUSE),
     case("3", S.CONNECT, T.DNS_UNKNOWN, A.PAUSE),
     case("3 persisting", S.CONNECT, T.DNS_UNKNOWN, A.CONFIG, failures=2),
-    case("4", S.GREETING, T.CLOSED, A.PAUSE, fewer=True),
-    case("5", S.GREETING, "421 4.7.0 too many connections", A.PAUSE, fewer=True),
+    case("4", S.GREETING, T.CLOSED, A.PAUSE, fewer=True, crowded=True),
+    case("5", S.GREETING, "421 4.7.0 too many connections", A.PAUSE, fewer=True, crowded=True),
+    case("5", S.GREETING, "421 4.7.0 try again in 5 minutes", A.PAUSE, fewer=True, crowded=False, wait=300.0),
     case("6", S.GREETING, "554 5.7.1 blocked", A.CONFIG),
     case("7", S.CONNECT, T.TLS_MODE, A.CONFIG),
     case("8", S.CONNECT, T.CERTIFICATE, A.CONFIG),
@@ -67,14 +68,21 @@ TABLE = [
     case("22", S.MAIL, "451 4.3.0 later", A.DEFER_MESSAGE, fewer=False),
     case("22", S.MAIL, "452 4.3.1 no space", A.DEFER_MESSAGE, fewer=True),
     case("22", S.MAIL, "450 4.7.1 greylisted", A.DEFER_MESSAGE, fewer=True),
-    case("23", S.MAIL, "432 4.3.2 Concurrent connections limit exceeded", A.PAUSE, fewer=True, close=True),
-    case("23", S.DOT, "454 Throttling failure: Maximum sending rate exceeded", A.PAUSE, fewer=True),
+    case(
+        "23", S.MAIL, "432 4.3.2 Concurrent connections limit exceeded", A.PAUSE, fewer=True, crowded=True, close=True
+    ),
+    case(
+        "23", S.DATA, "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded", A.PAUSE, crowded=True, accepted=1
+    ),
+    case("23", S.DOT, "454 Throttling failure: Maximum sending rate exceeded", A.PAUSE, fewer=True, crowded=False),
     case("23", S.DOT, "454 Throttling failure: Daily message quota exceeded", A.PAUSE),
     case("23", S.RCPT, "450 4.2.1 Peak SMTP relay limit exceeded", A.PAUSE),
     case("23", S.RCPT, "450 4.7.1 rate limited, try again in 90 seconds", A.PAUSE, wait=90.0),
     case("23 not", S.RCPT, "454 4.7.1 <bob@example.org>: Relay access denied", A.DEFER),
-    case("24", S.MAIL, "553 5.7.1 sender not allowed", A.REFUSE_MESSAGE),
-    case("24", S.MAIL, "550 5.7.60 SendAsDenied", A.REFUSE_MESSAGE),
+    case("24", S.MAIL, "553 5.7.1 sender not allowed", A.DENY),
+    case("24", S.MAIL, "550 5.7.60 SendAsDenied", A.DENY),
+    case("24", S.MAIL, "554 Message rejected: Email address is not verified", A.DENY),
+    case("24 syntax", S.MAIL, "553 5.1.7 bad sender address syntax", A.REFUSE_MESSAGE),
     case("26", S.MAIL, "552 5.3.4 Message size limit exceeded", A.REFUSE_MESSAGE),
     case("26", S.DOT, "552 Message size limit exceeded", A.REFUSE_MESSAGE),
     case("26", S.RCPT, "552 5.3.4 too big for bob", A.REFUSE),
@@ -102,6 +110,14 @@ TABLE = [
     case("35", S.RCPT, "554 5.7.1 refused", A.REFUSE),
     case("35", S.RCPT, "556 no mail here", A.REFUSE),
     case("35", S.RCPT, "550 Account over user quota, limit exceeded", A.REFUSE),
+    case("36", S.RCPT, "554 5.7.1 <bob@example.org>: Relay access denied", A.DENY),
+    case("36", S.RCPT, "550 5.7.1 Relaying denied", A.DENY),
+    case("36", S.RCPT, "550 5.7.1 Unable to relay", A.DENY),
+    case("36", S.RCPT, "550 relay not permitted", A.DENY),
+    case("36", S.RCPT, "553 sorry, that domain isn't in my list of allowed rcpthosts", A.DENY),
+    case("36", S.RCPT, "550 5.7.64 TenantAttribution; Relay Access Denied", A.DENY),
+    case("36 not", S.RCPT, "550 5.1.1 <bob@relay.example.org>: no such user", A.REFUSE),
+    case("36 not", S.RCPT, "550 5.7.1 message refused by policy", A.REFUSE),
     case("39", S.DATA, "451 4.3.0 later", A.DEFER_MESSAGE, accepted=1),
     case("39", S.DATA, "554 5.7.1 no", A.REFUSE_MESSAGE, accepted=1),
     case("39", S.DATA, "354 go on", A.GO_ON, accepted=1),

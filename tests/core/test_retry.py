@@ -163,3 +163,11 @@ def test_backoff_stays_within_the_jitter_of_its_step(attempt, schedule, rng):
 
 def test_the_last_step_varies_too():
     assert len({backoff(99, POLICY, random.Random(seed)) for seed in range(10)}) == 10
+
+
+def test_a_message_that_was_denied_goes_behind_the_others_and_keeps_its_attempt():
+    report = Report(fault=Fault(Scope.CONFIG, "every email is denied", denied=True))
+    verdict = decide(Standing(["a@example.org"], {}, 3), report, RetryPolicy(), random.Random(1))
+    assert (verdict.status, verdict.counted) == (Status.PENDING, False)
+    assert verdict.delay
+    assert verdict.delay >= 60

@@ -71,3 +71,47 @@ def test_after_the_pause_it_is_on_probation():
     health.failed(Fault(Scope.PAUSE, "no"))
     clock.now += 10
     assert (health.paused_for, health.failures) == (0.0, 1)
+
+
+def health_at(now: float = 1000.0) -> tuple[Health, Clock]:
+    clock = Clock()
+    clock.now = now
+    return Health(clock, random.Random(1)), clock
+
+
+def test_a_pause_that_others_found_is_kept_as_theirs_and_counts_as_a_failure():
+    health, clock = health_at()
+    assert health.adopt(Fault(Scope.PAUSE, "refused", wait=7.0))
+    assert (health.paused_for, health.failures) == (7.0, 1)
+    clock.now += 2
+    assert not health.adopt(Fault(Scope.PAUSE, "refused", wait=5.0))
+    assert (health.paused_for, health.failures) == (5.0, 1)
+    clock.now += 5
+    assert not health.adopt(Fault(Scope.PAUSE, "refused", wait=0.1)), "another clock, the same pause"
+    assert health.failures == 1
+    clock.now += 1
+    assert not health.adopt(Fault(Scope.PAUSE, "refused", wait=5.0)), "somebody probes"
+    assert (health.paused_for, health.failures) == (5.0, 2)
+
+
+def test_a_pause_that_is_over_elsewhere_is_a_probation_here():
+    health, _ = health_at()
+    health.adopt(Fault(Scope.PAUSE, "refused", wait=0.0))
+    assert (health.paused_for, health.failures) == (0.0, 1)
+
+
+def test_what_was_cleared_elsewhere_ends_the_pause_here():
+    health = paused(Scope.CONFIG, 3)
+    assert health.adopt(None)
+    assert not health.adopt(None)
+    assert (health.paused_for, health.failures, health.fault) == (0.0, 0, None)
+
+
+def test_a_pause_by_hand_has_no_end_and_no_fault_changes_it():
+    health, clock = health_at()
+    assert health.adopt(Fault(Scope.BY_HAND, "paused by hand", wait=float("inf")))
+    clock.now += 1e9
+    assert not health.failed(Fault(Scope.CONFIG, "wrong password"))
+    assert (health.by_hand, health.paused_for) == (True, float("inf"))
+    assert health.adopt(None)
+    assert health.paused_for == 0

@@ -183,7 +183,7 @@ async def test_on_probation_one_connection_is_given_out_at_a_time(make):
     waiting = asyncio.create_task(pool.acquire())
     await asyncio.sleep(0)
     assert repr(pool) == "<Pool 1 busy, 0 idle, 0 opening, 0 closing, 1 waiting, limit 1>"
-    pool.widen()
+    pool.resize(3)
     pool.release(await waiting)
     pool.release(probe)
 

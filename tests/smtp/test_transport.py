@@ -125,7 +125,7 @@ async def test_a_fault_pauses_the_transport_until_a_probe_succeeds(make, smtpd, 
 
     report = await transport.send(TO_ADA)
     reason = f"127.0.0.1:{smtpd.port}: greeting: 421 4.7.0 busy"
-    assert report == Report(fault=Fault(Scope.PAUSE, reason, wait=transport.paused_for, fewer=True))
+    assert report == Report(fault=Fault(Scope.PAUSE, reason, wait=transport.paused_for, fewer=True, crowded=True))
     assert (transport.capacity, transport.reason) == (0, reason)
     assert 0.8 <= transport.paused_for <= 1.2
 

@@ -1,0 +1,38 @@
+"""What the connections of one transport share when they are opened: trusted certificates and access tokens."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+
+from outbox.core.smtp_url import Security
+from outbox.settings import TransportSettings
+from outbox.smtp.connection import Connection, open_connection, tls_context
+from outbox.smtp.tokens import TokenSource, token_from_command
+
+
+class Opener:
+    """Opens connections as the settings say."""
+
+    def __init__(self, settings: TransportSettings, clock: Callable[[], float]) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._context: ssl.SSLContext | None = None
+        self._context_lock = asyncio.Lock()
+        self._tokens = TokenSource(self._fetch_token) if settings.oauth else None
+
+    async def open(self) -> Connection:
+        """Connect, encrypt and log in. Raises OpeningError."""
+        context = None if self._settings.smtp_url.security is Security.PLAIN else await self._tls()
+        return await open_connection(self._settings, context=context, tokens=self._tokens, clock=self._clock)
+
+    async def _tls(self) -> ssl.SSLContext:
+        """Built once: it costs tens of milliseconds of processor time, and connections come in bursts."""
+        async with self._context_lock:
+            if self._context is None:
+                self._context = await asyncio.to_thread(tls_context, self._settings)
+            return self._context
+
+    async def _fetch_token(self) -> str:
+        if self._settings.oauth_token:
+            return await self._settings.oauth_token()
+        return await token_from_command(self._settings.oauth_command, self._settings.timeouts.command)
