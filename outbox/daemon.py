@@ -19,12 +19,14 @@ from outbox.db.guard import open_guard
 from outbox.db.registry import Registry
 from outbox.db.schema import require_schema
 from outbox.db.store import open_store
+from outbox.db.transports import Transports
 from outbox.db.wake import DataVersion, subscribe
 from outbox.delivery import Delivery
 from outbox.leases import lease_clock
 from outbox.mail.compose import Composer
 from outbox.mail.templates import Templates
 from outbox.maintenance import Maintenance
+from outbox.pauses import Pauses
 from outbox.poller import Pace, PollLoop
 from outbox.settings import Settings
 from outbox.smtp.transport import Transport
@@ -67,6 +69,7 @@ class Poller:
             await self._guard.hold(self.name)
             await self._maintenance.round()
             await self._takeover.look()
+            await self._pauses.round()
         except BaseException:
             await self._guard.release()
             await self._engine.dispose()
@@ -76,7 +79,7 @@ class Poller:
         self._start("renew", self._loop.leases.keep())
         self._start("takeover", self._takeover.run())
         self._start("maintenance", self._maintenance.run())
-        self._start("publish", self._maintenance.publish())
+        self._start("pauses", self._pauses.run())
         self._start("watch", self._watch())
         self._unsubscribe = subscribe(self._wake_from_any_thread)
         log.info("%s polls %s", self.name, self._engine.url.render_as_string(hide_password=True))
@@ -127,7 +130,6 @@ class Poller:
         self._maintenance = Maintenance(self.name, self._store, self._registry)
         for name, transport_settings in settings.transports.items():
             self._transports[name] = Transport(name, transport_settings, clock=time.monotonic, random=chance)
-            self._transports[name].on_change = self._transport_changed
         delivery = Delivery(
             composer=Composer(sender, Templates(settings.templates) if settings.templates else None),
             transports=self._transports,
@@ -145,14 +147,21 @@ class Poller:
             pace=Pace(lease=settings.lease, poll_interval=settings.poll_interval, clock=lease_clock(), random=chance),
         )
         self._takeover = Takeover(self.name, self._registry, self._guard, self._loop.leases, time.monotonic)
+        self._share_pauses()
 
     def _start(self, name: str, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work, name=f"outbox-{name}")
         task.add_done_callback(_report_death)
         self._tasks.append(task)
 
+    def _share_pauses(self) -> None:
+        self._pauses = Pauses(Transports(self._store), self._transports, self._loop.wake.set)
+        for transport in self._transports.values():
+            transport.on_change = self._transport_changed
+            transport.ask_probe = self._pauses.may_probe
+
     def _transport_changed(self, transport: Transport) -> None:
-        self._maintenance.transport_changed(transport)
+        self._pauses.changed(transport)
         self._loop.wake.set()
 
     def _wake_from_any_thread(self) -> None:
@@ -169,6 +178,7 @@ class Poller:
                 await asyncio.sleep(WATCH_INTERVAL)
                 if version.changed():
                     self._loop.wake.set()
+                    self._pauses.hint()
         finally:
             version.close()
 
@@ -179,6 +189,7 @@ class Poller:
         await asyncio.wait([poll], timeout=FLUSH_BOUND)
         await self._loop.finish(self._settings.drain_timeout, self.hurry)
         await _bounded(self._loop.recorder.written(), FLUSH_BOUND, "the last results could not be written")
+        await _bounded(self._pauses.round(), FLUSH_BOUND, "the state of the transports could not be told")
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)

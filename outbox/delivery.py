@@ -53,12 +53,9 @@ class Delivery:
         except ContentError as error:
             return _result(row, give_up(standing, str(error)), standing)
         mark = _Mark(row, transport.name, self.mark) if standing.hold else None
-        report = await _send(transport, message, still_owned, mark)
+        report = await _send(transport, message, row.attempts, still_owned, mark)
         report.outcomes.update(_newly_bad(to, row))
         verdict = decide(standing, report, self.policy, self.random)
-        if report.fault and verdict.delay == 0 and len(self.transports) > 1:
-            # Rows for the other transports go on; this one must not be claimed over and over meanwhile.
-            verdict = replace(verdict, delay=transport.paused_for)
         outcomes = {r: report.outcomes[r] for r in to.everyone if r in report.outcomes}
         marks = mark.ids if mark else ()
         return replace(_result(row, verdict, standing), outcomes=outcomes, transport=transport.name, marks=marks)
@@ -72,6 +69,10 @@ class Delivery:
         """The name of the transport that `row` goes over; where there is none, its attempt will say so."""
         named = row.transport or ""
         return named if named in self.transports else self.default_transport
+
+    def as_rows_name(self, transports: Sequence[str]) -> list[str]:
+        """These, as rows name them: '' is the default one."""
+        return [*transports, ""] if self.default_transport in transports else [*transports]
 
     def _route(self, row: Claimed) -> Transport:
         if row.transport and row.transport not in self.transports:
@@ -102,11 +103,13 @@ class _Mark:
         return bool(ids)
 
 
-async def _send(transport: Transport, message: Message, still_owned: Callable[[], bool], mark: _Mark | None) -> Report:
+async def _send(
+    transport: Transport, message: Message, attempt: int, still_owned: Callable[[], bool], mark: _Mark | None
+) -> Report:
     if not message.recipients:  # every entry of its lists was bad
         return Report()
     try:
-        return await transport.send(message, still_owned=still_owned, before_dot=mark)
+        return await transport.send(message, attempt=attempt, still_owned=still_owned, before_dot=mark)
     except Exception as error:
         # We cannot tell where it broke off, so it may have gone out.
         log.exception("internal error while sending")

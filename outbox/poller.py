@@ -127,7 +127,12 @@ class PollLoop:
         since = self._pace.clock()
         ids = self._new_message_ids()
         rows = await self._store.claim(
-            room, poller=self.name, lease=self._pace.lease, message_ids=ids, alone=not self.leases
+            room,
+            poller=self.name,
+            lease=self._pace.lease,
+            message_ids=ids,
+            alone=not self.leases,
+            without=self._delivery.as_rows_name(self._waiting.full),
         )
         self.leases.add(rows, since)
         self._give_back(self._waiting.add((row, since) for row in rows))
@@ -188,7 +193,7 @@ class PollLoop:
 
     async def _until_due(self, nap: float) -> float:
         try:
-            due = await self._store.next_due()
+            due = await self._store.next_due(without=self._delivery.as_rows_name(self._waiting.full))
         except DatabaseError:
             return nap  # the next claim will tell
         # What is due and could not be claimed is held by somebody: looking at once again would be spinning.

@@ -1,4 +1,4 @@
-"""What commands and people do with the outbox: look at it, retry, cancel. Never on the way of an email."""
+"""What commands and people do with the outbox: look at it, retry, cancel, pause. Never on the way of an email."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ from outbox.core.status import RETRYABLE, Status
 from outbox.db.engine import read_only
 from outbox.db.erase import erase
 from outbox.db.models import Attachment, Attempt, Blob, Email, PollerState, TransportState
+from outbox.db.transports import pause_by_hand, paused_by_hand, resume
 from outbox.db.types import SecondsUntil, UtcNow
 
 ALIVE = 30.0
@@ -38,12 +39,13 @@ class PollerFacts:
 
 @dataclass(frozen=True, slots=True)
 class TransportFacts:
-    """What is on record about a transport."""
+    """What is on record about a transport. With a reason and not `paused` it is on probation."""
 
     name: str
     paused_until: datetime | None
     reason: str | None
     paused: bool
+    by_hand: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,24 @@ class Operations:
 
     async def transports(self) -> list[TransportFacts]:
         """All that were ever paused, by name."""
-        paused = func.coalesce(SecondsUntil(TransportState.paused_until), 0) > 0
+        paused = (func.coalesce(SecondsUntil(TransportState.paused_until), 0) > 0).label("paused")
+        by_hand = paused_by_hand().label("by_hand")
         async with AsyncSession(self._reader) as session:
-            found = await session.execute(select(TransportState, paused).order_by(TransportState.name))
-            return [TransportFacts(t.name, t.paused_until, t.reason, bool(paused)) for t, paused in found]
+            found = await session.execute(select(TransportState, paused, by_hand).order_by(TransportState.name))
+            return [
+                TransportFacts(t.name, t.paused_until, t.reason, bool(paused), bool(by_hand))
+                for t, paused, by_hand in found
+            ]
+
+    async def pause(self, names: Collection[str]) -> set[str]:
+        """Pause transports until somebody resumes them; those that were not paused by hand before."""
+        async with self._engine.begin() as connection:
+            return await pause_by_hand(connection, names)
+
+    async def resume(self, names: Collection[str]) -> set[str]:
+        """End the pauses of transports, whoever made them; those that were not well before."""
+        async with self._engine.begin() as connection:
+            return await resume(connection, names)
 
     async def emails(
         self, status: str | None = None, to: str | None = None, tag: str | None = None, limit: int = 50

@@ -19,6 +19,7 @@ _TAKE = text("""
         CROSS JOIN LATERAL (
             SELECT id, due_at, status FROM email_outbox
             WHERE priority = lane.priority AND due_at <= now() AND claimed_by IS DISTINCT FROM CAST(:poller AS text)
+                AND coalesce(transport, '') <> ALL (CAST(:without AS text[]))
                 AND (status = 'sending' AND attempts >= :suspect AND due_at > now() - make_interval(secs => :wait))
                     = CAST(:suspects AS boolean)
             ORDER BY due_at, id LIMIT lane.share FOR NO KEY UPDATE SKIP LOCKED
@@ -68,6 +69,7 @@ class PostgresqlStore(Store):
         params = {
             "lanes": list(LANES),
             "shares": list(shares),
+            "without": list(claim.without),
             "token": claim.token,
             "poller": claim.poller,
             "lease": claim.lease,

@@ -20,6 +20,7 @@ _DUE = text(
     " UNION ALL ".join(
         "SELECT * FROM (SELECT id, due_at, status = 'sending' AS taken_over FROM email_outbox"  # noqa: S608  # no input
         f" WHERE priority = {lane} AND due_at <= {_NOW} AND claimed_by IS NOT :poller"
+        " AND coalesce(transport, '') NOT IN (SELECT value FROM json_each(:without))"
         " AND (status = 'sending' AND attempts >= :suspect AND due_at > strftime('%Y-%m-%d %H:%M:%f', 'now', :wait))"
         f" = :suspects ORDER BY due_at, id LIMIT :share{lane})"
         for lane in (0, 1, 2)
@@ -95,6 +96,7 @@ class SqliteStore(Store):
             "suspect": SUSPECT,
             "wait": _shift(-SUSPECT_WAIT),
             "suspects": int(suspects),
+            "without": json.dumps(list(claim.without)),
         }
         due = {row.id: row for row in await connection.execute(_DUE, which)}
         params = {

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import LargeBinary, cast, delete, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, LargeBinary, cast, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from outbox.core.claim import AttachedFile, Claimed, Result
@@ -21,13 +21,12 @@ from outbox.core.outcome import Kind, Outcome
 from outbox.core.retry import EXPIRED
 from outbox.core.status import FINAL, Status, may_become
 from outbox.core.text import clean_text
-from outbox.db.conflict import conflict_insert
 from outbox.db.engine import read_only
 from outbox.db.erase import erase
 from outbox.db.failure import FAILURES, database_error
 from outbox.db.lanes import LANES, lane_shares
-from outbox.db.models import Attachment, Attempt, Blob, Email, TransportState
-from outbox.db.types import SecondsUntil, UtcNow, as_text, later
+from outbox.db.models import Attachment, Attempt, Blob, Email
+from outbox.db.types import SecondsUntil, UtcNow, as_text
 
 PATIENCE = 60.0
 """Seconds for one transaction. A connection that died without a word must not stop a poller for ever."""
@@ -42,12 +41,13 @@ SUSPECT_WAIT = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a claim writes into its rows."""
+    """What a claim writes into its rows, and which it leaves alone."""
 
     token: str
     poller: str
     lease: float
     message_ids: MessageIds
+    without: Sequence[str] = ()  # transports
 
 
 class Store(ABC):
@@ -59,19 +59,27 @@ class Store(ABC):
         self._turn = 0
 
     async def claim(
-        self, limit: int, *, poller: str, lease: float, message_ids: MessageIds, alone: bool = False
+        self,
+        limit: int,
+        *,
+        poller: str,
+        lease: float,
+        message_ids: MessageIds,
+        alone: bool = False,
+        without: Sequence[str] = (),
     ) -> list[Claimed]:
         """Up to `limit` due rows, taken for `lease` seconds: pending ones, and those whose last owner's lease ended.
 
         The attempt is counted and the Message-ID fixed here, before anything is sent. The most urgent come first.
         A poller never takes its own rows over: it renews them. Where nothing else is due, one suspect may be taken by
-        a poller that holds nothing else (`alone`).
+        a poller that holds nothing else (`alone`). Rows `without`: those of these transports stay as they are; ''
+        stands for rows that name none.
         """
-        due = await self._due(limit)
+        due = await self._due(limit, without)
         if not any(due):
             return []
         self._turn += 1
-        claim = Claim(uuid.uuid4().hex, poller, lease, message_ids)
+        claim = Claim(uuid.uuid4().hex, poller, lease, message_ids, without)
         async with self.write() as connection:
             rows = await self._take(connection, lane_shares(due, limit, self._turn), claim, suspects=False)
             for lane in LANES if alone and not rows else ():
@@ -88,14 +96,11 @@ class Store(ABC):
     ) -> list[tuple[Claimed, Any]]:
         """Take so many due rows of each lane, suspects or all others; each with the moment it was due."""
 
-    async def _due(self, limit: int) -> list[int]:
+    async def _due(self, limit: int, without: Sequence[str]) -> list[int]:
         """The due rows of each lane, counted up to `limit`. No lock is taken: an idle poller disturbs nobody."""
+        due = select(Email.id).where(Email.due_at <= UtcNow(), *_other_than(without)).limit(limit)
         counts = [
-            select(func.count())
-            .select_from(
-                select(Email.id).where(Email.priority == lane, Email.due_at <= UtcNow()).limit(limit).subquery()
-            )
-            .scalar_subquery()
+            select(func.count()).select_from(due.where(Email.priority == lane).subquery()).scalar_subquery()
             for lane in LANES
         ]
         async with self.read() as connection:
@@ -166,11 +171,11 @@ class Store(ABC):
             found = await connection.execute(files.order_by(Attachment.position, Attachment.id))
             return [AttachedFile(as_text(row[0]) or "", row[1], as_text(row[2]), as_text(row[3])) for row in found]
 
-    async def next_due(self) -> float | None:
+    async def next_due(self, *, without: Sequence[str] = ()) -> float | None:
         """Seconds until the earliest `due_at`, 0 or less where it has passed; None where nothing waits."""
         heads = [
             select(SecondsUntil(Email.due_at))
-            .where(Email.priority == lane, Email.due_at.isnot(None))
+            .where(Email.priority == lane, Email.due_at.isnot(None), *_other_than(without))
             .order_by(Email.due_at)
             .limit(1)
             .scalar_subquery()
@@ -194,13 +199,6 @@ class Store(ABC):
             rows = (await connection.execute(changed.returning(Email.id, Email.sensitive))).all()
             await erase(connection, [row.id for row in rows if row.sensitive])
         return len(rows)
-
-    async def pause_transport(self, name: str, *, seconds: float | None, reason: str | None) -> None:
-        """Let everyone see that a transport is paused for `seconds` from now; None: that it is not."""
-        state = {"paused_until": None if seconds is None else later(literal(seconds)), "reason": reason}
-        async with self.write() as connection:
-            paused = conflict_insert(TransportState, connection.dialect.name).values(name=name, **state)
-            await connection.execute(paused.on_conflict_do_update(index_elements=["name"], set_=state))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -236,6 +234,11 @@ def open_store(engine: AsyncEngine) -> Store:
     from outbox.db.postgresql import PostgresqlStore
 
     return PostgresqlStore(engine)
+
+
+def _other_than(transports: Sequence[str]) -> list[ColumnElement[bool]]:
+    # Without transports there is no condition, so that the index alone answers.
+    return [func.coalesce(Email.transport, "").not_in(transports)] if transports else []
 
 
 def _attempts(result: Result, poller: str) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Rows for the tests of the store, inserted as any program would."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,11 +27,17 @@ async def insert_many(execute: Execute, count: int, *, priority: int = 1) -> Non
 
 
 async def claim(
-    store: Store, limit: int = 10, *, lease: float = 60.0, poller: str = "poller", alone: bool = False
+    store: Store,
+    limit: int = 10,
+    *,
+    lease: float = 60.0,
+    poller: str = "poller",
+    alone: bool = False,
+    without: Sequence[str] = (),
 ) -> list[Claimed]:
     """A claim with Message-IDs of its own."""
     ids = MessageIds.new(datetime.now(UTC), "example.org")
-    return await store.claim(limit, poller=poller, lease=lease, message_ids=ids, alone=alone)
+    return await store.claim(limit, poller=poller, lease=lease, message_ids=ids, alone=alone, without=without)
 
 
 def later(database: str, seconds: float) -> datetime | str:

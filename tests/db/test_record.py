@@ -178,17 +178,6 @@ async def test_next_due_is_the_earliest_of_all_lanes(store, execute, database):
     assert -70 < await store.next_due() <= -60
 
 
-async def test_a_pause_is_seen_by_all_and_can_be_lifted(store, operations):
-    await store.pause_transport("default", seconds=60, reason="421 too many connections")
-    [transport] = await operations.transports()
-    assert (transport.name, transport.paused, transport.reason) == ("default", True, "421 too many connections")
-    await store.pause_transport("default", seconds=-1, reason="over")
-    assert [one.paused for one in await operations.transports()] == [False]
-    await store.pause_transport("default", seconds=None, reason=None)
-    [transport] = await operations.transports()
-    assert (transport.paused_until, transport.reason, transport.paused) == (None, None, False)
-
-
 async def test_a_row_given_back_keeps_the_last_error_of_its_last_attempt(store, execute):
     id_ = await insert(execute)
     [row] = await claim(store)
