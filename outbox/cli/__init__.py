@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from outbox.cli import check, develop, rows, running, send, show, status
+from outbox.cli import check, develop, pausing, rows, running, send, show, status
 from outbox.cli.access import Access, refuse_password
 from outbox.cli.output import complain
 from outbox.core.errors import DatabaseError, OutboxError, SettingsError
@@ -36,6 +36,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "show": show.show,
     "retry": rows.retry,
     "cancel": rows.cancel,
+    "pause": pausing.pause,
+    "resume": pausing.resume,
     "check": check.check,
     "catch": develop.catch,
     "demo": develop.demo,

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from outbox.cli.output import moment_text
+from outbox.cli.pausing import pause_text
 from outbox.core.duration import format_duration
 from outbox.core.status import RETRYABLE, Status
 
@@ -28,15 +29,11 @@ class Circumstances:
 
 async def look_around(operations: "Operations", settings: "Settings") -> Circumstances:
     """The circumstances as they are now."""
-    paused = {}
-    for transport in await operations.transports():
-        if transport.paused:
-            until = f" until {moment_text(transport.paused_until)}" if transport.paused_until else ""
-            paused[transport.name] = f"{until}: {transport.reason or 'no reason given'}"
+    texts = {transport.name: pause_text(transport) for transport in await operations.transports()}
     return Circumstances(
         now=datetime.now(UTC),
         alive_pollers={poller.name for poller in await operations.pollers() if poller.alive},
-        paused=paused,
+        paused={name: text for name, text in texts.items() if text},
         default_transport=settings.default_transport if settings.transports else None,
     )
 

@@ -8,6 +8,7 @@ import typer
 
 from outbox.cli.access import MAX_ID, migrated_database, settings_of
 from outbox.cli.output import complain, moment_text, one_line, print_json, print_table
+from outbox.cli.pausing import pause_text
 from outbox.core.status import RETRYABLE, Status
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def list_emails(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List emails, the newest first."""
-    emails = asyncio.run(_emails(settings_of(context), status, to, tag, limit))
+    emails, pauses = asyncio.run(_emails(settings_of(context), status, to, tag, limit))
     if as_json:
         print_json([{name: getattr(email, name) for name in LISTED} for email in emails])
         return
@@ -47,15 +48,22 @@ def list_emails(
             for e in emails
         ],
     )
+    if any(e.status in {Status.PENDING, Status.SENDING} for e in emails):
+        for pause in pauses:
+            typer.echo(one_line(pause))
 
 
 async def _emails(
     settings: "Settings", status: Status | None, to: str | None, tag: str | None, limit: int
-) -> "list[Email]":
+) -> "tuple[list[Email], list[str]]":
+    """The emails, and a line for each transport that is paused."""
     from outbox.db.operations import Operations
 
     async with migrated_database(settings) as engine:
-        return await Operations(engine).emails(status=status, to=to, tag=tag, limit=limit)
+        operations = Operations(engine)
+        emails = await operations.emails(status=status, to=to, tag=tag, limit=limit)
+        texts = {transport.name: pause_text(transport) for transport in await operations.transports()}
+    return emails, [f"transport {name} is paused{text}" for name, text in texts.items() if text]
 
 
 def _recipients(email: "Email") -> str:

@@ -8,6 +8,7 @@ import typer
 
 from outbox.cli.access import migrated_database, settings_of
 from outbox.cli.output import moment_text, print_json, print_table
+from outbox.cli.pausing import pause_text, state_words
 from outbox.core.duration import format_duration, parse_duration
 
 if TYPE_CHECKING:
@@ -27,9 +28,8 @@ class Standing:
     def why_not_moving(self, limit: float) -> str | None:
         """One line that says why mail does not move, or None where it does. `limit` is in seconds."""
         for transport in self.transports:
-            if transport.paused:
-                until = f" until {moment_text(transport.paused_until)}" if transport.paused_until else ""
-                return f"transport {transport.name} is paused{until}: {transport.reason or 'no reason given'}"
+            if paused := pause_text(transport):
+                return f"transport {transport.name} is paused{paused}"
         if self.oldest_due_seconds is None:
             return None
         waits = f"mail has been due for {format_duration(self.oldest_due_seconds)}"
@@ -92,11 +92,8 @@ def _print(standing: Standing) -> None:
         typer.echo("pollers     none\n")
     if standing.transports:
         print_table(
-            ["transport", "paused until", "reason"],
-            [
-                (t.name, moment_text(t.paused_until) if t.paused else "not paused", t.reason)
-                for t in standing.transports
-            ],
+            ["transport", "state", "next try", "reason"],
+            [(t.name, *state_words(t), t.reason) for t in standing.transports],
         )
     else:
         typer.echo("transports  none configured (OUTBOX_SMTP_URL)")

@@ -44,7 +44,9 @@ def test_status_in_json_has_the_promised_keys(outbox, database, monkeypatch):
     assert set(shown) == {"counts", "oldest_due_seconds", "pollers", "transports"}
     assert shown["counts"]["pending"] == 0
     assert (shown["oldest_due_seconds"], shown["pollers"]) == (None, [])
-    assert shown["transports"] == [{"name": "default", "paused_until": None, "reason": None, "paused": False}]
+    assert shown["transports"] == [
+        {"name": "default", "paused_until": None, "reason": None, "paused": False, "by_hand": False}
+    ]
 
 
 def test_status_shows_counts_pollers_and_transports(outbox, outbox_db, sql):
