@@ -160,6 +160,8 @@ class Theatre:
         victim.marked = False
         spans[-1] = Span("stop", begin - 0.5, now())
         self.diary.faults["SIGSTOP past the lease"] += 1
+        if isinstance(self._database, Sqlite):  # in the middle of a transaction it kept the lock
+            self.diary.outages.append(Span("locked by a stopped daemon", begin, now()))
 
     async def _replace(self, _number: int) -> None:
         victim = await self._victim()
