@@ -29,7 +29,8 @@ async def play(plan: Plan, folder: Path) -> tuple[Theatre, Judgement]:
     async with AsyncExitStack() as stack:
         database: Database = Postgres() if plan.database == "postgresql" else Sqlite(folder)
         await stack.enter_async_context(database)
-        sink = SinkProcess(folder / "sink.jsonl", table=STORMY, seed=plan.seed, ordinary_delay=0.15)
+        options = {"seed": plan.seed, "ordinary_delay": 0.15, "pipelining": plan.pipelining}
+        sink = SinkProcess(folder / "sink.jsonl", table=STORMY, **options)
         await stack.enter_async_context(sink)
         theatre = Theatre(plan, database, sink, folder)
         await theatre.run()
