@@ -1,4 +1,4 @@
-"""Rows 17-21, 27, 28, 45, 46, 48 and 49 of the classification of SMTP failures: connections that end, or lose step."""
+"""Rows 17 to 21, 27, 28, 45, 46, 48 and 49 of the classification of SMTP failures: connections that end."""
 
 import asyncio
 

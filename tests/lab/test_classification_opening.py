@@ -55,7 +55,8 @@ async def not_tried(queue, smtpd=None, **settings):
 async def test_row_1_a_server_that_is_not_there_pauses_the_transport(queue, closed_port):
     kind, reason = await not_tried(queue, url=f"smtp://127.0.0.1:{closed_port}")
     assert kind == "pause"
-    assert reason.startswith("connect: connection refused or reset")
+    assert reason.startswith("connect: ")
+    assert "refused" in reason
 
 
 async def test_row_2_a_server_that_does_not_accept_in_time_pauses_the_transport(queue, full_port):
