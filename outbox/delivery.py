@@ -4,14 +4,15 @@ It knows nothing of the database; the poller hands it a claimed row and passes o
 """
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from outbox.core.claim import AttachedFile, Claimed, Result
 from outbox.core.errors import ContentError, DatabaseError
 from outbox.core.message import Message
 from outbox.core.outcome import Kind, Outcome, Report
-from outbox.core.retry import Random, RetryPolicy, Standing, Verdict, decide, give_up, postpone, settle
+from outbox.core.retry import Random, RetryPolicy, Standing, Verdict, blamed, decide, give_up, postpone, settle
 from outbox.core.status import Status
 from outbox.core.text import clean_text
 from outbox.mail.addressees import Addressees, addressees
@@ -38,6 +39,7 @@ class Delivery:
     mark: WriteMark
     policy: RetryPolicy
     random: Random
+    bounces: Counter[int] = field(default_factory=Counter)
 
     async def attempt(self, row: Claimed, *, expired: bool, still_owned: Callable[[], bool]) -> Result:
         """The result of this attempt. A fault of the row itself ends the row, it never raises."""
@@ -52,13 +54,25 @@ class Delivery:
             message = self.composer.compose(row, to, files, standing.settled.keys() | to.bad.keys())
         except ContentError as error:
             return _result(row, give_up(standing, str(error)), standing)
-        mark = _Mark(row, transport.name, self.mark) if standing.hold else None
-        report = await _send(transport, message, row.attempts, still_owned, mark)
+        mark = _Mark(row, transport.name, self.mark)
+        report = await _send(transport, message, row, still_owned, mark)
+        standing = replace(standing, bounces=self._bounced(row.id, report))
+        report = blamed(report, message.recipients, standing.bounces)
         report.outcomes.update(_newly_bad(to, row))
         verdict = decide(standing, report, self.policy, self.random)
+        if report.fault and report.fault.about_message:
+            verdict = replace(verdict, delay=max(verdict.delay or 0.0, min(transport.paused_for, 3600.0)))
         outcomes = {r: report.outcomes[r] for r in to.everyone if r in report.outcomes}
-        marks = mark.ids if mark else ()
+        marks = tuple(mark.ids.values())
         return replace(_result(row, verdict, standing), outcomes=outcomes, transport=transport.name, marks=marks)
+
+    def _bounced(self, row: int, report: Report) -> int:
+        """How often in a row offering this email has run into a fault of its transport before. Only remembered: where
+        pollers change, it takes longer until it is held against the email."""
+        if report.fault and report.fault.about_message:
+            self.bounces[row] += 1
+            return self.bounces[row] - 1
+        return self.bounces.pop(row, 0)
 
     def after_bug(self, row: Claimed, error: Exception) -> Result:
         """The result where our own code failed: the row waits for its next attempt, the others go on."""
@@ -83,37 +97,46 @@ class Delivery:
 
 @dataclass(slots=True)
 class _Mark:
-    """Before a final dot leaves, commits that the email of a row on hold is in doubt, so that this holds whatever
-    happens to this process. The result replaces the mark."""
+    """Puts outcomes on record while an attempt is under way, so that they hold whatever happens to this process: in
+    doubt, before the final dot of an email on hold leaves; as they are, between the transactions of one attempt. The
+    result replaces them."""
 
     row: Claimed
     transport: str
     write: WriteMark
-    ids: tuple[int, ...] = ()
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    ids: dict[str, int] = field(default_factory=dict)
 
     async def __call__(self, outcomes: Mapping[str, Outcome]) -> bool:
-        doubt = Verdict(Status.IN_DOUBT)
-        result = Result(self.row.id, self.row.claim_token, self.row.attempts, doubt, outcomes, self.transport)
+        """Whether they are on record; not where the lease was lost or the database fails."""
+        old = tuple(self.ids[r] for r in outcomes if r in self.ids)
+        row, verdict = self.row, Verdict(Status.IN_DOUBT)
+        result = Result(row.id, row.claim_token, row.attempts, verdict, outcomes, self.transport, marks=old)
         try:
             ids = await self.write(result)
         except DatabaseError as error:
-            log.warning("email %d on hold is not sent now, since that cannot be put on record: %s", self.row.id, error)
+            log.warning("email %d is not sent on, since nothing can be put on record: %s", row.id, error)
             return False
-        self.ids += ids
+        self.outcomes.update(outcomes)
+        self.ids.update(zip(outcomes, ids, strict=False))
         return bool(ids)
 
 
 async def _send(
-    transport: Transport, message: Message, attempt: int, still_owned: Callable[[], bool], mark: _Mark | None
+    transport: Transport, message: Message, row: Claimed, still_owned: Callable[[], bool], mark: _Mark
 ) -> Report:
     if not message.recipients:  # every entry of its lists was bad
         return Report()
+    before_dot = mark if row.on_doubt == "hold" else None
     try:
-        return await transport.send(message, attempt=attempt, still_owned=still_owned, before_dot=mark)
+        return await transport.send(
+            message, attempt=row.attempts, still_owned=still_owned, before_dot=before_dot, between=mark
+        )
     except Exception as error:
         # We cannot tell where it broke off, so it may have gone out.
         log.exception("internal error while sending")
-        return Report({r: Outcome(Kind.IN_DOUBT, note=_bug(error)) for r in message.recipients})
+        doubt = Outcome(Kind.IN_DOUBT, note=_bug(error))
+        return Report({r: mark.outcomes.get(r, doubt) for r in message.recipients})
 
 
 def _bug(error: Exception) -> str:

@@ -49,8 +49,8 @@ class Fault:
     """One connection fewer, please."""
     crowded: bool = False
     """Nothing but the number of our connections is wrong: with one fewer the others can go on."""
-    denied: bool = False
-    """It came up as a denial of this very message: others should be tried before it is tried again."""
+    about_message: bool = False
+    """It came up when a message was offered, and may be about that one: others should be tried before it is again."""
 
 
 @dataclass(slots=True)

@@ -4,11 +4,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from outbox.core.outcome import Kind, Outcome, Report
+from outbox.core.outcome import Kind, Outcome, Report, Scope
 from outbox.core.status import Status
 
 JITTER = 0.2
 """Every delay varies by ±20 %, also the last and longest one, so that an outage's backlog does not return in step."""
+
+STUBBORN = 30
+"""Times in a row after which what looks like a fault of the transport is held against the message: if it were the
+transport's, others would have had their turn. They take hours, so that no outage comes near it."""
 
 MAX_WAIT = 86400.0
 """Seconds a server can make us wait by its own words."""
@@ -64,6 +68,7 @@ class Standing:
     max_attempts: int | None = None  # the row's own bound
     hold: bool = False  # on_doubt = 'hold'
     doubt: bool = False  # the last outcome on record of somebody who waits is in doubt
+    bounces: int = 0  # times in a row that the transport was at fault when this very message was offered
 
 
 def settle(standing: Standing, policy: RetryPolicy, *, expired: bool = False) -> Verdict | None:
@@ -80,6 +85,15 @@ def settle(standing: Standing, policy: RetryPolicy, *, expired: bool = False) ->
     return None
 
 
+def blamed(report: Report, recipients: Collection[str], bounces: int) -> Report:
+    """`report`, with its fault held against the message where that has bounced too often: a deferral of everybody."""
+    fault = report.fault
+    if fault is None or fault.scope is not Scope.PAUSE or not fault.about_message or bounces < STUBBORN:
+        return report
+    deferred = Outcome(Kind.DEFERRED, note=fault.reason)
+    return Report({r: report.outcomes.get(r, deferred) for r in recipients})
+
+
 def decide(standing: Standing, report: Report, policy: RetryPolicy, random: Random) -> Verdict:
     """The verdict on a row after an attempt whose outcomes are in `report`."""
     kinds = dict(standing.settled) | {r: o.kind for r, o in report.outcomes.items()}
@@ -91,14 +105,18 @@ def decide(standing: Standing, report: Report, policy: RetryPolicy, random: Rand
     if not waiting:
         return Verdict(_status(standing.recipients, kinds), reason=reason)
     if report.fault and not doubtful:
-        # Were a denied message the first in the queue again, it would be every probe, and others would never be.
-        delay = backoff(standing.attempt, policy, random) if report.fault.denied else 0.0
+        # Were it the first in the queue again, it would be every probe, and the others would wait behind it for ever.
+        delay = _step_back(standing.bounces, random) if report.fault.about_message else 0.0
         return Verdict(Status.PENDING, delay=delay, counted=False, reason=reason)
     if standing.attempt >= _limit(standing, policy):
         # Nobody knows whether a doubtful one arrived, so "failed" would be a guess.
         status = Status.IN_DOUBT if doubtful else _status(standing.recipients, kinds)
         return Verdict(status, reason=_gave_up(standing, reason or "not tried"))
     return Verdict(Status.PENDING, delay=_delay(standing, report, policy, random, doubtful=doubtful), reason=reason)
+
+
+def _step_back(bounces: int, random: Random) -> float:
+    return min(2.0**bounces, 60.0) * random.uniform(1 - JITTER, 1 + JITTER)
 
 
 def give_up(standing: Standing, reason: str) -> Verdict:

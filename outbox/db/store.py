@@ -147,15 +147,17 @@ class Store(ABC):
         return set(written)
 
     async def mark(self, result: Result, *, poller: str) -> tuple[int, ...]:
-        """Put outcomes on record that are in doubt until the result is written, which replaces them: whatever happens
-        to this poller, nobody will take the row for untried. Ids of the marks; none where the lease was lost.
+        """Put outcomes on record before the result is written, which replaces them: whatever happens to this poller,
+        nobody will take these recipients for untried. They replace `result.marks`. Their ids, in the order of
+        `result.outcomes`; none where the lease was lost.
         """
         owned = select(Email.id).where(Email.id == result.id, Email.claim_token == result.claim_token)
         owned = owned.where(Email.status == Status.SENDING).with_for_update()
         async with self.write() as connection:
             if (await connection.execute(owned)).first() is None:
                 return ()
-            marks = insert(Attempt).returning(Attempt.id)
+            await connection.execute(delete(Attempt).where(Attempt.id.in_(result.marks)))
+            marks = insert(Attempt).returning(Attempt.id, sort_by_parameter_order=True)
             return tuple((await connection.scalars(marks, _attempts(result, poller))).all())
 
     @abstractmethod

@@ -7,7 +7,7 @@ been accepted. Each command is built, sent and answered in separate steps, so th
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from outbox.core.classify import Action, Judgement, Situation, Stage, Trouble, judge
 from outbox.core.message import Message
@@ -20,10 +20,10 @@ from outbox.smtp.wire import WireError
 
 _SAFE = re.compile(rf'(?:[^\s<>"\\{CONTROL_CLASS}]|"(?:[^"\\{CONTROL_CLASS}]|\\[^{CONTROL_CLASS}])*")*')
 
-BeforeDot = Callable[[Mapping[str, Outcome]], Awaitable[bool]]
+OnRecord = Callable[[Mapping[str, Outcome]], Awaitable[bool]]
 
 LEASE_LOST = "the lease was lost before the final dot"
-NOT_ON_RECORD = "what is on hold is not sent before that is on record"
+NOT_ON_RECORD = "nothing more is sent before what was is on record"
 STOPPING = "the transport is stopping"
 
 
@@ -47,7 +47,7 @@ async def transact(
     recipients: Sequence[str],
     *,
     still_owned: Callable[[], bool],
-    before_dot: BeforeDot | None = None,
+    before_dot: OnRecord | None = None,
     fresh_tries: int = 0,
 ) -> Transacted:
     """Offer `message` to `recipients`. Afterwards `connection.usable` says whether it may be used again.
@@ -74,7 +74,7 @@ class _Transaction:
         message: Message,
         recipients: Sequence[str],
         still_owned: Callable[[], bool],
-        before_dot: BeforeDot | None,
+        before_dot: OnRecord | None,
         fresh_tries: int,
     ) -> None:
         self.result = Transacted()
@@ -271,7 +271,8 @@ class _Transaction:
             case Action.FRESH:
                 self.result.fresh = True
             case Action.PAUSE | Action.CONFIG:
-                self.result.fault = fault_of(self._connection.where, self._stage, judgement, str(what))
+                fault = fault_of(self._connection.where, self._stage, judgement, str(what))
+                self.result.fault = replace(fault, about_message=True)
             case _:  # CONSEQUENCE: the recipients have their outcomes already
                 pass
         return False

@@ -21,7 +21,7 @@ from outbox.smtp.health import Health
 from outbox.smtp.opener import Opener
 from outbox.smtp.pool import NoConnectionError, Pool
 from outbox.smtp.slots import Slots
-from outbox.smtp.transaction import STOPPING, BeforeDot, Transacted, transact
+from outbox.smtp.transaction import NOT_ON_RECORD, STOPPING, OnRecord, Transacted, transact
 
 log = logging.getLogger("outbox.smtp")
 
@@ -90,14 +90,15 @@ class Transport:
         *,
         attempt: int = 1,
         still_owned: Callable[[], bool] = lambda: True,
-        before_dot: BeforeDot | None = None,
+        before_dot: OnRecord | None = None,
+        between: OnRecord | None = None,
     ) -> Report:
         """Offer `message` to its recipients. Those without an outcome in the report were not tried.
 
         While paused it connects to nobody and returns the fault at once. `attempt` is the number of this one, from 1.
-        `still_owned` is asked before the message begins and just before its final dot, `before_dot` is awaited when
-        all but the dot has left, with the outcomes if it leaves and nobody learns more; where either says no, the
-        message is not sent.
+        `still_owned` is asked before the message begins and just before its final dot. `before_dot` is awaited when all
+        but the dot has left, with the outcomes if it leaves and nobody learns more; `between` after each of several
+        transactions, with its outcomes. Where one says no, nothing more is sent.
         """
         report = Report()
         fresh_tries = 0
@@ -113,8 +114,12 @@ class Transport:
                 report.fault = done.fault
                 if done.fresh:
                     fresh_tries += 1
-                elif 0 < len(done.outcomes) < len(alike):
+                    continue
+                if 0 < len(done.outcomes) < len(alike):
                     most = len(done.outcomes)  # no more than this server took at once
+                more = len(report.outcomes) < len(message.recipients)
+                if between and more and done.outcomes and not await between(done.outcomes):
+                    report.fault = report.fault or Fault(Scope.STOPPING, NOT_ON_RECORD)
         finally:
             if self._probe is message:
                 self._probe = None
@@ -168,7 +173,7 @@ class Transport:
         message: Message,
         recipients: Sequence[str],
         still_owned: Callable[[], bool],
-        before_dot: BeforeDot | None,
+        before_dot: OnRecord | None,
         fresh_tries: int,
     ) -> Transacted:
         if fault := await self._obstacle(message):
@@ -233,7 +238,7 @@ class Transport:
         if self._denials.add(message) or (fault and fault.scope is not Scope.PAUSE):
             reason = f"{self._where}: every email is denied: {said}"
             done.outcomes.clear()
-            done.fault = self._pause(Fault(Scope.CONFIG, reason, denied=True))
+            done.fault = self._pause(Fault(Scope.CONFIG, reason, about_message=True))
             return
         if self._probe is message:  # the pause had another reason, and that is over: we were heard and answered
             self._recover()

@@ -1,6 +1,7 @@
 """The verdict on a row."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -166,8 +167,8 @@ def test_the_last_step_varies_too():
 
 
 def test_a_message_that_was_denied_goes_behind_the_others_and_keeps_its_attempt():
-    report = Report(fault=Fault(Scope.CONFIG, "every email is denied", denied=True))
-    verdict = decide(Standing(["a@example.org"], {}, 3), report, RetryPolicy(), random.Random(1))
-    assert (verdict.status, verdict.counted) == (Status.PENDING, False)
-    assert verdict.delay
-    assert verdict.delay >= 60
+    report = Report(fault=Fault(Scope.CONFIG, "every email is denied", about_message=True))
+    standing = Standing(["a@example.org"], {}, 3)
+    verdicts = [decide(replace(standing, bounces=n), report, RetryPolicy(), random.Random(1)) for n in (0, 3, 99)]
+    assert {(verdict.status, verdict.counted) for verdict in verdicts} == {(Status.PENDING, False)}
+    assert [round(verdict.delay or 0) for verdict in verdicts] == pytest.approx([1, 8, 60], rel=0.2)

@@ -65,7 +65,7 @@ async def test_three_messages_in_a_row_are_the_configurations_fault(transport, s
     report = await transport.send(message(3), attempt=9)
     assert kinds(report) == []
     assert report.fault
-    assert (report.fault.scope, report.fault.denied) == (Scope.CONFIG, True)
+    assert (report.fault.scope, report.fault.about_message) == (Scope.CONFIG, True)
     reply = next(iter(fault.values()))
     assert report.fault.reason == f"127.0.0.1:{smtpd.port}: every email is denied: {reply}"
     assert transport.paused_for >= 240
@@ -91,7 +91,7 @@ async def test_on_probation_a_denial_costs_nothing_and_a_success_ends_it(transpo
     report = await transport.send(message(4), attempt=7)
     assert kinds(report) == []
     assert report.fault
-    assert report.fault.denied
+    assert report.fault.about_message
     assert transport.paused_for >= 480
     clock.now += transport.paused_for
     smtpd.faults = {}
