@@ -24,6 +24,10 @@ log = logging.getLogger("outbox.delivery")
 LoadFiles = Callable[[int], Awaitable[Sequence[AttachedFile]]]
 WriteMark = Callable[[Result], Awaitable[tuple[int, ...]]]
 
+SUSPICIOUS = 10
+"""Weight of a fault that speaks against the email; of one that others may have met as well it is 1, so that even an
+email that is alone in the queue of a server that never takes it comes to an end, after a day of trying."""
+
 LOST = Outcome(Kind.IN_DOUBT, note="its poller died or hung in this attempt, so it may have been sent")
 LOST_BEFORE_DOT = Outcome(Kind.DEFERRED, note="its poller died or hung before the final dot left")
 
@@ -56,23 +60,26 @@ class Delivery:
             return _result(row, give_up(standing, str(error)), standing)
         mark = _Mark(row, transport.name, self.mark)
         report = await _send(transport, message, row, still_owned, mark)
-        standing = replace(standing, bounces=self._bounced(row.id, report))
+        standing = replace(standing, bounces=self._bounced(row.id, report, transport))
         report = blamed(report, message.recipients, standing.bounces)
         report.outcomes.update(_newly_bad(to, row))
         verdict = decide(standing, report, self.policy, self.random)
-        if report.fault and report.fault.about_message:
-            verdict = replace(verdict, delay=max(verdict.delay or 0.0, min(transport.paused_for, 3600.0)))
         outcomes = {r: report.outcomes[r] for r in to.everyone if r in report.outcomes}
         marks = tuple(mark.ids.values())
         return replace(_result(row, verdict, standing), outcomes=outcomes, transport=transport.name, marks=marks)
 
-    def _bounced(self, row: int, report: Report) -> int:
-        """How often in a row offering this email has run into a fault of its transport before. Only remembered: where
+    def _bounced(self, row: int, report: Report, transport: Transport) -> int:
+        """How often this email was the one at which a transport that is well otherwise failed. Only remembered: where
         pollers change, it takes longer until it is held against the email."""
-        if report.fault and report.fault.about_message:
-            self.bounces[row] += 1
-            return self.bounces[row] - 1
-        return self.bounces.pop(row, 0)
+        if not (report.fault and report.fault.about_message):
+            return self.bounces.pop(row, 0) // SUSPICIOUS
+        # The first fault after a success, and not this email's first: others went through in between.
+        self.bounces[row] += SUSPICIOUS if self.bounces[row] and transport.failures == 1 else 1
+        return self.bounces[row] // SUSPICIOUS
+
+    def reluctance(self, row: Claimed) -> int:
+        """How much later than others an email should be tried."""
+        return self.bounces[row.id]
 
     def after_bug(self, row: Claimed, error: Exception) -> Result:
         """The result where our own code failed: the row waits for its next attempt, the others go on."""

@@ -63,7 +63,7 @@ class PollLoop:
         self._delivery = delivery
         self._new_message_ids = new_message_ids
         self._pace = pace
-        self._waiting = Waiting(delivery.transports, delivery.transport_of)
+        self._waiting = Waiting(delivery.transports, delivery.transport_of, delivery.reluctance)
         self._in_flight: set[asyncio.Task[None]] = set()
         self._nap = SHORTEST_NAP
         self._stopping = False

@@ -27,11 +27,17 @@ Waits = tuple[Claimed, float]
 
 
 class Waiting:
-    """`name_of` tells the transport of a row."""
+    """`name_of` tells the transport of a row, `reluctance` how much later than others it should be tried."""
 
-    def __init__(self, transports: Mapping[str, WayOut], name_of: Callable[[Claimed], str]) -> None:
+    def __init__(
+        self,
+        transports: Mapping[str, WayOut],
+        name_of: Callable[[Claimed], str],
+        reluctance: Callable[[Claimed], int] = lambda _: 0,
+    ) -> None:
         self._transports = transports
         self._name_of = name_of
+        self._reluctance = reluctance
         self._queues: dict[str, deque[Waits]] = {name: deque() for name in transports}
         self._flying: Counter[str] = Counter()
 
@@ -59,16 +65,20 @@ class Waiting:
         return surplus
 
     def take(self) -> list[Waits]:
-        """Those for which there is a connection now, urgent rows first. Each counts as flying until `landed`."""
+        """Those for which there is a connection now: the reluctant ones last, urgent ones first. Each counts as flying
+        until `landed`."""
         started = []
         for name, queue in self._queues.items():
             free = max(self._transports[name].capacity - self._flying[name], 0)
             if free < len(queue):
-                self._queues[name] = deque(sorted(queue, key=lambda waits: waits[0].priority))
+                self._queues[name] = deque(sorted(queue, key=self._order))
             for _ in range(min(free, len(queue))):
                 started.append(self._queues[name].popleft())
                 self._flying[name] += 1
         return started
+
+    def _order(self, waits: Waits) -> tuple[int, int]:
+        return self._reluctance(waits[0]), waits[0].priority
 
     def landed(self, row: Claimed) -> None:
         """Its connection is free again."""

@@ -11,8 +11,7 @@ JITTER = 0.2
 """Every delay varies by ±20 %, also the last and longest one, so that an outage's backlog does not return in step."""
 
 STUBBORN = 30
-"""Times in a row after which what looks like a fault of the transport is held against the message: if it were the
-transport's, others would have had their turn. They take hours, so that no outage comes near it."""
+"""Times an email may be the one at which a transport that is well otherwise fails, until it is held against it."""
 
 MAX_WAIT = 86400.0
 """Seconds a server can make us wait by its own words."""
@@ -68,7 +67,7 @@ class Standing:
     max_attempts: int | None = None  # the row's own bound
     hold: bool = False  # on_doubt = 'hold'
     doubt: bool = False  # the last outcome on record of somebody who waits is in doubt
-    bounces: int = 0  # times in a row that the transport was at fault when this very message was offered
+    bounces: int = 0  # times that this email was the one at which a transport that is well otherwise failed
 
 
 def settle(standing: Standing, policy: RetryPolicy, *, expired: bool = False) -> Verdict | None:
@@ -105,8 +104,8 @@ def decide(standing: Standing, report: Report, policy: RetryPolicy, random: Rand
     if not waiting:
         return Verdict(_status(standing.recipients, kinds), reason=reason)
     if report.fault and not doubtful:
-        # Were it the first in the queue again, it would be every probe, and the others would wait behind it for ever.
-        delay = _step_back(standing.bounces, random) if report.fault.about_message else 0.0
+        # A transport that is well but for this email would be paused by it again and again.
+        delay = _step_back(standing.bounces, random) if standing.bounces else 0.0
         return Verdict(Status.PENDING, delay=delay, counted=False, reason=reason)
     if standing.attempt >= _limit(standing, policy):
         # Nobody knows whether a doubtful one arrived, so "failed" would be a guess.

@@ -70,6 +70,11 @@ class Transport:
         return self._health.fault.reason if self._health.fault else None
 
     @property
+    def failures(self) -> int:
+        """Faults since the last success."""
+        return self._health.failures
+
+    @property
     def probing(self) -> bool:
         """Whether a message is under way to find out whether it works again."""
         return self._probe is not None

@@ -59,3 +59,10 @@ def test_what_waits_for_a_transport_that_paused_is_withdrawn_and_nothing_else(wa
     ways["slow"].capacity = 0
     assert [row.transport for row in waiting.withdraw()] == ["slow"]
     assert len(waiting.withdraw(everything=True)) == 1
+
+
+def test_a_reluctant_row_is_no_probe_while_there_is_another(ways):
+    ways["fast"].capacity = 1
+    waiting = Waiting(ways, lambda _: "fast", lambda row: int(row.id == 0))
+    waiting.add(rows("fast", 0, 2))
+    assert [row.id for row, _ in waiting.take()] == [1]
