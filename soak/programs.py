@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -130,8 +131,10 @@ class Daemon:
 
     def send(self, number: int) -> None:
         """Send a signal."""
+        # Not by the process's own method: it looks whether the process has ended, and then asyncio does not learn how.
         if self._process.returncode is None:
-            self._process.send_signal(number)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     async def ready(self) -> bool:
         """Until it polls; False where it ended before."""
