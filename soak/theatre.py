@@ -129,20 +129,24 @@ class Theatre:
         self.diary.kills.append(kill)
         self.diary.faults["kill -9"] += 1
         self._later(self._start_after(self._random.uniform(0.1, 0.8)))
-        await self._watch_recovery(kill)
+        freed = asyncio.Event()
+        self._later(self._watch_recovery(kill, freed))
+        await freed.wait()
 
     async def _start_after(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
         await self._start()
 
-    async def _watch_recovery(self, kill: Kill) -> None:
-        """Until nothing is claimed in the name of the dead."""
+    async def _watch_recovery(self, kill: Kill, freed: asyncio.Event) -> None:
+        """Until nothing is claimed in the name of the dead; `freed` when nothing is leased to it any more."""
         while (rows := await self._count(OF_THE_DEAD, name=kill.name)) != 0:
             kill.rows = max(kill.rows, rows or 0)
             if kill.freed is None and await self._count(LEASED, name=kill.name) == 0:
                 kill.freed = now() - kill.t
+                freed.set()
             await asyncio.sleep(LOOK)
         kill.freed = kill.freed or now() - kill.t
+        freed.set()
         kill.recovery = now() - kill.t
         kill.clean = not self.diary.broken_between(kill.t - BEFORE, now())
 
