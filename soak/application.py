@@ -59,7 +59,7 @@ class Application:
             return list((await connection.execute(newest)).scalars())
 
     async def _transaction(self, size: int) -> int:
-        """Insert some emails and commit, or roll back; how many it will have been."""
+        """Insert some emails and commit, or roll back; how many were surely committed."""
         wishes = [self._wish() for _ in range(size)]
         keep = self._random.random() >= ROLLED_BACK
         if not keep:
@@ -78,7 +78,7 @@ class Application:
             self._blame(error)
             await asyncio.sleep(PATIENCE)
         self._diary.faults["rolled back"] += 0 if keep else size
-        return size if keep else 0
+        return size if all(wish.committed for wish in wishes) else 0
 
     def _wish(self) -> Wish:
         self._count += 1
