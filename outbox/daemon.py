@@ -13,6 +13,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+from outbox.core.errors import DatabaseError
 from outbox.core.message import MessageIds
 from outbox.db.engine import create_engine
 from outbox.db.guard import open_guard
@@ -183,12 +184,13 @@ class Poller:
             version.close()
 
     async def _close(self) -> None:
-        poll = self._tasks[0]
+        poll, end = self._tasks[0], time.monotonic() + self._settings.drain_timeout
         self._unsubscribe()
         self._loop.stop()
         await asyncio.wait([poll], timeout=FLUSH_BOUND)
-        await self._loop.finish(self._settings.drain_timeout, self.hurry)
-        await _bounded(self._loop.recorder.written(), FLUSH_BOUND, "the last results could not be written")
+        await self._loop.finish(max(0.0, end - time.monotonic()), self.hurry)
+        left = max(FLUSH_BOUND, end - time.monotonic())
+        await _bounded(self._loop.recorder.written(), left, "the last results could not be written")
         await _bounded(self._pauses.round(), FLUSH_BOUND, "the state of the transports could not be told")
         for task in self._tasks:
             task.cancel()
@@ -206,8 +208,8 @@ async def _bounded(work: Coroutine[None, None, None], seconds: float, otherwise:
     try:
         async with asyncio.timeout(seconds):
             await work
-    except Exception:
-        log.exception("%s within %.0f s", otherwise, seconds)
+    except (DatabaseError, TimeoutError) as error:
+        log.warning("%s within %.0f s%s", otherwise, seconds, f": {error}" if str(error) else "")
 
 
 def _report_death(task: asyncio.Task[None]) -> None:

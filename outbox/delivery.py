@@ -45,8 +45,13 @@ class Delivery:
     random: Random
     bounces: Counter[int] = field(default_factory=Counter)
 
-    async def attempt(self, row: Claimed, *, expired: bool, still_owned: Callable[[], bool]) -> Result:
-        """The result of this attempt. A fault of the row itself ends the row, it never raises."""
+    async def attempt(
+        self, row: Claimed, *, expired: bool, still_owned: Callable[[], bool], may_leave: Callable[[], Awaitable[bool]]
+    ) -> Result:
+        """The result of this attempt. A fault of the row itself ends the row, it never raises.
+
+        `may_leave` is awaited before a final dot.
+        """
         standing = _standing(row, ())
         try:
             to = addressees(row)
@@ -58,7 +63,7 @@ class Delivery:
             message = self.composer.compose(row, to, files, standing.settled.keys() | to.bad.keys())
         except ContentError as error:
             return _result(row, give_up(standing, str(error)), standing)
-        mark = _Mark(row, transport.name, self.mark)
+        mark = _Mark(row, transport.name, self.mark, may_leave)
         report = await _send(transport, message, row, still_owned, mark)
         standing = replace(standing, bounces=self._bounced(row.id, report, transport))
         report = blamed(report, message.recipients, standing.bounces)
@@ -111,10 +116,15 @@ class _Mark:
     row: Claimed
     transport: str
     write: WriteMark
+    may_leave: Callable[[], Awaitable[bool]]
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     ids: dict[str, int] = field(default_factory=dict)
 
-    async def __call__(self, outcomes: Mapping[str, Outcome]) -> bool:
+    async def before_dot(self, outcomes: Mapping[str, Outcome]) -> bool:
+        """Whether the dot may leave."""
+        return await self.may_leave() and (self.row.on_doubt != "hold" or await self.put(outcomes))
+
+    async def put(self, outcomes: Mapping[str, Outcome]) -> bool:
         """Whether they are on record; not where the lease was lost or the database fails."""
         old = tuple(self.ids[r] for r in outcomes if r in self.ids)
         row, verdict = self.row, Verdict(Status.IN_DOUBT)
@@ -134,10 +144,9 @@ async def _send(
 ) -> Report:
     if not message.recipients:  # every entry of its lists was bad
         return Report()
-    before_dot = mark if row.on_doubt == "hold" else None
     try:
         return await transport.send(
-            message, attempt=row.attempts, still_owned=still_owned, before_dot=before_dot, between=mark
+            message, attempt=row.attempts, still_owned=still_owned, before_dot=mark.before_dot, between=mark.put
         )
     except Exception as error:
         # We cannot tell where it broke off, so it may have gone out.

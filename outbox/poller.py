@@ -18,7 +18,7 @@ from outbox.db.store import Store
 from outbox.delivery import Delivery
 from outbox.leases import Leases
 from outbox.recorder import LARGEST, Recorder
-from outbox.waiting import Waiting
+from outbox.waiting import Waiting, Window
 
 log = logging.getLogger("outbox.poller")
 
@@ -63,6 +63,7 @@ class PollLoop:
         self._delivery = delivery
         self._new_message_ids = new_message_ids
         self._pace = pace
+        self._window = Window(sum(transport.connections for transport in delivery.transports.values()))
         self._waiting = Waiting(delivery.transports, delivery.transport_of, delivery.reluctance)
         self._in_flight: set[asyncio.Task[None]] = set()
         self._nap = SHORTEST_NAP
@@ -110,6 +111,7 @@ class PollLoop:
         if self._in_flight:
             log.warning("%d deliveries did not finish within %.0f s and are broken off", len(self._in_flight), within)
             abort()
+            self._window.close()
             await asyncio.wait(self._in_flight)
 
     def _recovering(self) -> bool:
@@ -155,7 +157,12 @@ class PollLoop:
             return
         expired = row.expires_in is not None and self._pace.clock() - since >= row.expires_in
         try:
-            result = await self._delivery.attempt(row, expired=expired, still_owned=lambda: self.leases.owns(row))
+            result = await self._delivery.attempt(
+                row,
+                expired=expired,
+                still_owned=lambda: self.leases.owns(row),
+                may_leave=partial(self._window.enter, row),
+            )
         except DatabaseError as error:
             log.warning("email %d is given back untried: %s", row.id, error)
             result = _given_back(row)
@@ -176,6 +183,7 @@ class PollLoop:
         for result in lost:
             self.leases.lose(result.id, "is somebody else's now; its result came too late and was not written")
         self.leases.drop([*written, *lost])
+        self._window.leave([*written, *lost])
         if self._room() or not self.leases:
             self.wake.set()
 
@@ -201,11 +209,12 @@ class PollLoop:
 
 
 def _given_back(row: Claimed) -> Result:
-    return Result(row.id, row.claim_token, row.attempts, Verdict(Status.PENDING, delay=0.0, counted=False))
+    """With its place in the queue: due as long ago as it was when it was claimed."""
+    return Result(row.id, row.claim_token, row.attempts, Verdict(Status.PENDING, delay=-row.overdue, counted=False))
 
 
 def _log_result(row: Claimed, result: Result) -> None:
     verdict = result.verdict
     level = logging.DEBUG if verdict.status is Status.SENT else logging.INFO
-    again = f", next attempt in {verdict.delay:.0f} s" if verdict.delay else ""
+    again = f", next attempt in {verdict.delay:.0f} s" if verdict.delay and verdict.delay > 0 else ""
     log.log(level, "email %d: %s%s%s", row.id, verdict.status, again, f" ({verdict.reason})" if verdict.reason else "")

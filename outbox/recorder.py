@@ -18,6 +18,10 @@ log = logging.getLogger("outbox.recorder")
 LARGEST = 500
 """Results in one transaction, at most."""
 
+SHORTEST, LONGEST = 0.1, 1.0
+"""Seconds between tries to write while the database fails: the pause doubles. What is not written may be doubled by a
+kill, so it is never long."""
+
 
 class Recorder:
     """Takes results from deliveries and writes them in the background, in the order they came.
@@ -32,6 +36,7 @@ class Recorder:
         self._poller = poller
         self._on_written = on_written
         self._waiting: deque[Result] = deque()
+        self._tried: set[tuple[int, str]] = set()  # of those: which may be written already
         self._some = asyncio.Event()
         self._none = asyncio.Event()
         self._none.set()
@@ -54,7 +59,7 @@ class Recorder:
     async def run(self) -> None:
         """Write until cancelled. After a failure smaller groups are tried, so that one result that the database will
         not take cannot hold up the others."""
-        largest, pause = LARGEST, 0.1
+        largest, pause = LARGEST, SHORTEST
         while True:
             await self._some.wait()
             group = self._next(largest)
@@ -64,11 +69,12 @@ class Recorder:
                 log.warning("%d results are kept and written again in %.1f s: %s", len(self), pause, error)
                 if len(group) == 1:
                     self._waiting.rotate(-1)
+                self._tried.update(map(_claim_of, group))
                 largest = max(1, len(group) // 2)
                 await asyncio.sleep(pause)
-                pause = min(pause * 2, 5.0)
+                pause = min(pause * 2, LONGEST)
                 continue
-            largest, pause = LARGEST, 0.1
+            largest, pause = LARGEST, SHORTEST
             self._finish(group, written)
 
     def _next(self, largest: int) -> list[Result]:
@@ -87,4 +93,11 @@ class Recorder:
         if not self._waiting:
             self._some.clear()
             self._none.set()
-        self._on_written([r for r in group if r.id in written], [r for r in group if r.id not in written])
+        # A write whose answer was lost may have been done: then the row has no owner any more, and all is well.
+        done = [r for r in group if r.id in written or _claim_of(r) in self._tried]
+        self._tried.difference_update(map(_claim_of, group))
+        self._on_written(done, [r for r in group if r not in done])
+
+
+def _claim_of(result: Result) -> tuple[int, str]:
+    return result.id, result.claim_token

@@ -1,13 +1,14 @@
-"""Claimed emails that wait for a free connection of their transport, and how many of each may be held. Never waits.
+"""Claimed emails that wait: for a free connection of their transport, and for their final dot.
 
 Every transport has its own share: one that is slow or paused must not take the places of the others.
 """
 
+import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from outbox.core.claim import Claimed
+from outbox.core.claim import Claimed, Result
 
 PREFETCH = 4
 """Rows held per connection: the one being sent, and enough behind it to claim in batches."""
@@ -98,3 +99,41 @@ class Waiting:
 
     def _room(self, name: str) -> int:
         return max(self._target(name) - len(self._queues[name]) - self._flying[name], 0)
+
+
+class Window:
+    """The emails that may have been accepted and whose result is not on record yet, at most `most`.
+
+    Were this poller killed now, just these could get a second copy; so where results cannot be written, no more dots
+    leave.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._inside: set[tuple[int, str]] = set()
+        self._closed = False
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._inside)
+
+    async def enter(self, row: Claimed) -> bool:
+        """Wait for a place, which `row` keeps until its result is on record. False where there will be none."""
+        key = row.id, row.claim_token
+        while key not in self._inside and not self._closed:
+            if len(self._inside) < self._most:
+                self._inside.add(key)
+            else:
+                self._changed.clear()
+                await self._changed.wait()
+        return key in self._inside
+
+    def leave(self, results: Iterable[Result]) -> None:
+        """These are on record, or nothing more can be done about them."""
+        self._inside.difference_update((result.id, result.claim_token) for result in results)
+        self._changed.set()
+
+    def close(self) -> None:
+        """Nobody else gets in."""
+        self._closed = True
+        self._changed.set()

@@ -15,6 +15,7 @@ class Claimed:
     id: int
     claim_token: str
     attempts: int  # this one included
+    overdue: float  # seconds since it fell due, at the moment of the claim
     taken_over: bool  # its last owner's lease ended without a result
     message_id: str
     created_at: datetime

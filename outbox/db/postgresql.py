@@ -30,7 +30,8 @@ _TAKE = text("""
         claim_token = :token, claimed_by = CAST(:poller AS text), due_at = now() + make_interval(secs => :lease),
         message_id = coalesce(message_id, CAST(:prefix AS text) || email.id || CAST(:suffix AS text))
     FROM due WHERE email.id = due.id
-    RETURNING due.due_at AS was_due, due.taken_over, email.id, attempts, message_id, created_at,
+    RETURNING due.due_at AS was_due, CAST(extract(epoch FROM now() - due.due_at) AS float8) AS overdue,
+        due.taken_over, email.id, attempts, message_id, created_at,
         CAST(extract(epoch FROM expires_at - now()) AS float8) AS expires_in,
         sender, to_addrs, cc_addrs, bcc_addrs, reply_to, subject, body_text, body_html, template,
         CAST(context AS text) AS context, locale, CAST(headers AS text) AS headers, priority, max_attempts, transport,

@@ -18,7 +18,8 @@ _NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
 _DUE = text(
     " UNION ALL ".join(
-        "SELECT * FROM (SELECT id, due_at, status = 'sending' AS taken_over FROM email_outbox"  # noqa: S608  # no input
+        "SELECT * FROM (SELECT id, due_at, status = 'sending' AS taken_over,"  # noqa: S608  # no input
+        f" (julianday({_NOW}) - julianday(due_at)) * 86400.0 AS overdue FROM email_outbox"
         f" WHERE priority = {lane} AND due_at <= {_NOW} AND claimed_by IS NOT :poller"
         " AND coalesce(transport, '') NOT IN (SELECT value FROM json_each(:without))"
         " AND (status = 'sending' AND attempts >= :suspect AND due_at > strftime('%Y-%m-%d %H:%M:%f', 'now', :wait))"
@@ -108,9 +109,7 @@ class SqliteStore(Store):
             "ids": json.dumps(list(due)),
         }
         taken = (await connection.execute(_TAKE, params)).all()
-        return [
-            (_claimed(row, claim.token, taken_over=bool(due[row.id].taken_over)), due[row.id].due_at) for row in taken
-        ]
+        return [(_claimed(row, claim.token, due[row.id]), due[row.id].due_at) for row in taken]
 
     async def renew(self, claims: Collection[tuple[int, str]], lease: float) -> set[int]:
         """See Store."""
@@ -139,14 +138,15 @@ def _shift(seconds: float) -> str:
     return f"{seconds:+.3f} seconds"
 
 
-def _claimed(row: Row[Any], token: str, *, taken_over: bool) -> Claimed:
+def _claimed(row: Row[Any], token: str, before: Row[Any]) -> Claimed:
     """The row as it is, except that what belongs in text columns is text."""
     texts: dict[str, Any] = {name: as_text(getattr(row, name)) for name in _TEXTS}
     return Claimed(
         id=row.id,
         claim_token=token,
         attempts=row.attempts,
-        taken_over=taken_over,
+        overdue=before.overdue,
+        taken_over=bool(before.taken_over),
         message_id=as_text(row.message_id) or "",
         created_at=parse_utc(row.created_at),
         expires_in=row.expires_in,

@@ -70,6 +70,11 @@ class Transport:
         return self._health.fault.reason if self._health.fault else None
 
     @property
+    def connections(self) -> int:
+        """How many there can be at most."""
+        return self._settings.max_connections
+
+    @property
     def failures(self) -> int:
         """Faults since the last success."""
         return self._health.failures

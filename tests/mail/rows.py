@@ -22,6 +22,7 @@ def claimed(**columns: Any) -> Claimed:
         "id": 7,
         "claim_token": "token",
         "attempts": 1,
+        "overdue": 0.0,
         "taken_over": False,
         "message_id": MESSAGE_ID,
         "created_at": datetime(2026, 1, 1, tzinfo=UTC),

@@ -1,0 +1,73 @@
+"""How much may be accepted without being on record: a kill can double no more than that."""
+
+import asyncio
+
+from outbox.core.claim import Result
+from outbox.core.errors import DatabaseError
+from outbox.core.retry import Verdict
+from outbox.core.status import Status
+from outbox.daemon import Poller
+from outbox.db.store import Store
+from outbox.poller import _given_back
+from outbox.waiting import Window
+from tests.db.rows import claim
+from tests.db.rows import insert as insert_row
+from tests.mail.rows import claimed
+
+
+def result_of(row):
+    return Result(row.id, row.claim_token, row.attempts, Verdict(Status.SENT))
+
+
+async def test_a_place_is_free_again_when_the_result_is_on_record():
+    window = Window(1)
+    first, second = claimed(id=1), claimed(id=2)
+    assert await window.enter(first)
+    assert await window.enter(first), "one place, however many transactions it takes"
+    waiting = asyncio.create_task(window.enter(second))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    window.leave([result_of(first)])
+    assert await waiting
+
+
+async def test_whoever_waits_when_it_closes_is_turned_away():
+    window = Window(0)
+    waiting = asyncio.create_task(window.enter(claimed()))
+    await asyncio.sleep(0)
+    window.close()
+    assert not await waiting
+
+
+async def test_while_results_cannot_be_written_no_more_is_sent_than_there_are_connections(
+    insert, settings, smtpd, execute, monkeypatch
+):
+    written, broken = Store.record, asyncio.Event()
+    broken.set()
+
+    async def record(self, results, *, poller):
+        if broken.is_set():
+            raise DatabaseError("the database cannot be used")
+        return await written(self, results, poller=poller)
+
+    monkeypatch.setattr(Store, "record", record)
+    for number in range(12):
+        await insert(to_addrs=f"r{number}@example.org")
+    default = settings.transports["default"].model_copy(update={"max_connections": 3})
+    async with Poller(settings.model_copy(update={"transports": {"default": default}})) as poller:
+        # All three places are taken, and all three connections are at their next final dot.
+        await smtpd.until(lambda: len(smtpd.messages) == 3 and smtpd.commands.count("DATA") >= 6)
+        assert len(poller._loop._window) == 3
+        broken.clear()
+        await smtpd.received(12)
+    assert {r.status for r in await execute("SELECT status FROM email_outbox")} == {"sent"}
+
+
+async def test_a_row_that_is_given_back_untried_keeps_its_place_in_the_queue(store, execute):
+    await insert_row(execute)
+    await execute("UPDATE email_outbox SET due_at = '2026-01-02 03:04:05'")
+    [row] = await claim(store)
+    await store.record([_given_back(row)], poller="poller")
+    [found] = await execute("SELECT status, attempts, due_at FROM email_outbox")
+    assert (found.status, found.attempts) == ("pending", 0)
+    assert str(found.due_at).startswith("2026-01-02 03:0")
