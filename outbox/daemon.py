@@ -24,8 +24,7 @@ from outbox.db.transports import Transports
 from outbox.db.wake import DataVersion, subscribe
 from outbox.delivery import Delivery
 from outbox.leases import lease_clock
-from outbox.mail.compose import Composer
-from outbox.mail.templates import Templates
+from outbox.mail.composer import Composer, Limits
 from outbox.maintenance import Maintenance
 from outbox.pauses import Pauses
 from outbox.poller import Pace, PollLoop
@@ -115,6 +114,7 @@ class Poller:
 
     def hurry(self) -> None:
         """Break off what is in flight, now: what was not tried is given back, what may have arrived is in doubt."""
+        self._composer.abort()
         for transport in self._transports.values():
             transport.abort()
 
@@ -131,11 +131,16 @@ class Poller:
         self._maintenance = Maintenance(self.name, self._store, self._registry)
         for name, transport_settings in settings.transports.items():
             self._transports[name] = Transport(name, transport_settings, clock=time.monotonic, random=chance)
+        limits = Limits(
+            timeout=settings.render_timeout, memory=settings.render_memory, max_size=settings.max_message_size
+        )
+        self._composer = Composer(sender, settings.templates, limits)
         delivery = Delivery(
-            composer=Composer(sender, Templates(settings.templates) if settings.templates else None),
+            composer=self._composer,
             transports=self._transports,
             default_transport=default,
-            load_files=self._store.attachments,
+            load_content=partial(self._store.whole, most=settings.max_message_size),
+            load_files=partial(self._store.attachments, most=settings.max_message_size),
             mark=partial(self._store.mark, poller=self.name),
             policy=settings.retry_policy,
             random=chance,
@@ -195,7 +200,7 @@ class Poller:
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
-        await asyncio.gather(*(transport.close() for transport in self._transports.values()))
+        await asyncio.gather(self._composer.close(), *(transport.close() for transport in self._transports.values()))
         await _bounded(self._registry.sign_off(self.name), FLUSH_BOUND, "signing off failed")
         await self._guard.release()
         await self._store.close()

@@ -9,18 +9,19 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from outbox.core.claim import AttachedFile, Claimed, Result
-from outbox.core.errors import ContentError, DatabaseError
+from outbox.core.errors import ContentError, DatabaseError, NotNowError
 from outbox.core.message import Message
 from outbox.core.outcome import Kind, Outcome, Report
 from outbox.core.retry import Random, RetryPolicy, Standing, Verdict, blamed, decide, give_up, postpone, settle
 from outbox.core.status import Status
 from outbox.core.text import clean_text
-from outbox.mail.addressees import Addressees, addressees
-from outbox.mail.compose import Composer
+from outbox.mail.addressees import Addressees, read_addressees
+from outbox.mail.composer import Composer
 from outbox.smtp.transport import Transport
 
 log = logging.getLogger("outbox.delivery")
 
+LoadContent = Callable[[Claimed], Awaitable[Claimed]]
 LoadFiles = Callable[[int], Awaitable[Sequence[AttachedFile]]]
 WriteMark = Callable[[Result], Awaitable[tuple[int, ...]]]
 
@@ -39,6 +40,7 @@ class Delivery:
     composer: Composer
     transports: Mapping[str, Transport]
     default_transport: str
+    load_content: LoadContent
     load_files: LoadFiles
     mark: WriteMark
     policy: RetryPolicy
@@ -54,15 +56,19 @@ class Delivery:
         """
         standing = _standing(row, ())
         try:
-            to = addressees(row)
+            to = await read_addressees(row)
             standing = _standing(row, to.everyone)
             if verdict := settle(standing, self.policy, expired=expired):
                 return _result(row, verdict, standing)
             transport = self._route(row)
+            row = await self.load_content(row)
             files = await self.load_files(row.id) if row.has_attachments else ()
-            message = self.composer.compose(row, to, files, standing.settled.keys() | to.bad.keys())
+            message = await self.composer.compose(row, to, files, standing.settled.keys() | to.bad.keys())
         except ContentError as error:
             return _result(row, give_up(standing, str(error)), standing)
+        except NotNowError as error:
+            wait = Verdict(Status.PENDING, delay=error.delay, counted=False, reason=str(error) or None)
+            return _result(row, wait, standing)
         mark = _Mark(row, transport.name, self.mark, may_leave)
         report = await _send(transport, message, row, still_owned, mark)
         standing = replace(standing, bounces=self._bounced(row.id, report, transport))
@@ -160,7 +166,8 @@ def _bug(error: Exception) -> str:
 
 
 def _standing(row: Claimed, everyone: Sequence[str]) -> Standing:
-    final = {r: kind for r, kind in row.history.items() if kind in {Kind.ACCEPTED, Kind.REFUSED} and r in everyone}
+    known = set(everyone)
+    final = {r: kind for r, kind in row.history.items() if kind in {Kind.ACCEPTED, Kind.REFUSED} and r in known}
     if len(final) == len(everyone):
         # Nobody waits, and yet the row is due: somebody asked for it again by hand. Who was refused gets another try.
         final = {r: kind for r, kind in final.items() if kind is Kind.ACCEPTED}

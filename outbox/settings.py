@@ -6,7 +6,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -23,6 +32,9 @@ from outbox.core.retry import RetryPolicy
 from outbox.core.smtp_url import SmtpUrl, parse_smtp_url
 
 DEFAULT_TRANSPORT = "default"
+
+COMPOSING_FACTOR = 8
+"""Memory that composing takes at its peak, by the size of the content."""
 
 
 def _split(value: Any) -> Any:
@@ -120,6 +132,9 @@ class Settings(BaseSettings):
     poll_interval: PositiveSeconds = 1.0
     doubt_delay: Seconds = 300.0
     drain_timeout: Seconds = 25.0
+    render_timeout: PositiveSeconds = 5.0  # for one email
+    render_memory: ByteSize = Field(default=ByteSize(512 << 20), ge=32 << 20)  # of a process that renders
+    max_message_size: ByteSize = Field(default=ByteSize(50 << 20), ge=1 << 10)  # bodies and files, before encoding
     transports: dict[str, TransportSettings] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -138,6 +153,13 @@ class Settings(BaseSettings):
     def _check_default_transport(self) -> Self:
         if len(self.transports) > 1 and DEFAULT_TRANSPORT not in self.transports:
             raise ValueError(f"there are several transports and none is named {DEFAULT_TRANSPORT!r}; name one so")
+        return self
+
+    @model_validator(mode="after")
+    def _check_memory(self) -> Self:
+        needed = self.max_message_size * COMPOSING_FACTOR
+        if self.render_memory < needed:
+            raise ValueError(f"max_message_size needs a render_memory of {COMPOSING_FACTOR} times as much ({needed})")
         return self
 
     @property

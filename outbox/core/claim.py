@@ -7,6 +7,9 @@ from datetime import datetime
 from outbox.core.outcome import Kind, Outcome
 from outbox.core.retry import Verdict
 
+INLINE = 1 << 18
+"""Bytes of a body or context that come with a claim; a poller holds many claimed rows, but sends few at a time."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Claimed:
@@ -37,6 +40,8 @@ class Claimed:
     transport: str | None
     on_doubt: str
     has_attachments: bool
+    size: int = 0
+    """Bytes of body_text, body_html and context. What is larger than `INLINE` is left out; it is loaded when needed."""
     history: Mapping[str, Kind] = field(default_factory=dict)
     """The last outcome of every recipient tried before; an accepted one stays accepted."""
 

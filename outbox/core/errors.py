@@ -5,6 +5,7 @@
     ├── DatabaseError        the database cannot be used as it is (exit code 2)
     ├── ContentError         a row that cannot become a message; it ends that row alone
     │   └── AddressError     (also a ValueError) text that is not an address
+    ├── NotNowError          a row that has to wait for a reason that is not its own; it costs no attempt
     └── NotFoundError        no such row (exit code 1)
 
 Faults of SMTP servers are not exceptions: they are outcomes and faults, see `outcome` and `classify`.
@@ -29,6 +30,17 @@ class ContentError(OutboxError):
 
 class AddressError(ContentError, ValueError):
     """Text that is not an address, or not a list of them."""
+
+
+class NotNowError(OutboxError):
+    """A row cannot be made into a message now, for a reason that is not its own; again in `delay` seconds.
+
+    The reason is empty where there is none to put on record.
+    """
+
+    def __init__(self, reason: str, delay: float) -> None:
+        super().__init__(reason)
+        self.delay = delay
 
 
 class NotFoundError(OutboxError):

@@ -5,6 +5,8 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from outbox.core.errors import ContentError
+
 _MESSAGE_ID = re.compile(r"<(\d{8}T\d{6})\.[0-9a-z]+\.\d+@[^<>@\s]+>")
 _STAMP = "%Y%m%dT%H%M%S"
 
@@ -51,3 +53,9 @@ def date_of(message_id: str, created_at: datetime) -> datetime:
         return datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC)
     except ValueError:
         return created_at
+
+
+def check_size(size: int, most: int) -> None:
+    """Raises ContentError where content of `size` bytes is more than a message may have."""
+    if size > most:
+        raise ContentError(f"its content has {size} bytes, more than max_message_size allows ({most})")

@@ -6,13 +6,17 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from outbox.core.claim import Claimed, Result
+from outbox.core.claim import INLINE, Claimed, Result
 from outbox.core.text import clean_text
 from outbox.db.lanes import LANES
 from outbox.db.store import SUSPECT, SUSPECT_WAIT, Claim, Store
 
+_LARGE = ("body_text", "body_html", "CAST(context AS text)")
+_SIZE = " + ".join(f"coalesce(octet_length({column}), 0)" for column in _LARGE)
+_TEXT, _HTML, _CONTEXT = (f"CASE WHEN octet_length({column}) <= {INLINE} THEN {column} END" for column in _LARGE)
+
 # MATERIALIZED: were the subquery joined anew for every row, its LIMIT would not hold.
-_TAKE = text("""
+_TAKE = text(f"""
     WITH due AS MATERIALIZED (
         SELECT found.id, found.due_at, found.status = 'sending' AS taken_over
         FROM unnest(CAST(:lanes AS smallint[]), CAST(:shares AS int[])) AS lane (priority, share)
@@ -33,10 +37,10 @@ _TAKE = text("""
     RETURNING due.due_at AS was_due, CAST(extract(epoch FROM now() - due.due_at) AS float8) AS overdue,
         due.taken_over, email.id, attempts, message_id, created_at,
         CAST(extract(epoch FROM expires_at - now()) AS float8) AS expires_in,
-        sender, to_addrs, cc_addrs, bcc_addrs, reply_to, subject, body_text, body_html, template,
-        CAST(context AS text) AS context, locale, CAST(headers AS text) AS headers, priority, max_attempts, transport,
-        on_doubt, EXISTS (SELECT 1 FROM email_attachment WHERE outbox_id = email.id) AS has_attachments
-""")
+        sender, to_addrs, cc_addrs, bcc_addrs, reply_to, subject, template, {_TEXT} AS body_text, {_HTML} AS body_html,
+        {_CONTEXT} AS context, {_SIZE} AS size, locale, CAST(headers AS text) AS headers, priority, max_attempts,
+        transport, on_doubt, EXISTS (SELECT 1 FROM email_attachment WHERE outbox_id = email.id) AS has_attachments
+""")  # noqa: S608  # no input
 
 _RENEW = text("""
     UPDATE email_outbox AS email SET due_at = now() + make_interval(secs => :lease)

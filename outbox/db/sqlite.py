@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from outbox.core.claim import Claimed, Result
+from outbox.core.claim import INLINE, Claimed, Result
 from outbox.core.text import clean_text
 from outbox.db.store import SUSPECT, SUSPECT_WAIT, Claim, Store
 from outbox.db.types import as_text, parse_utc
@@ -28,6 +28,10 @@ _DUE = text(
     )
 )
 
+_LARGE = ("body_text", "body_html", "context")
+_SIZE = " + ".join(f"coalesce(length(CAST({column} AS BLOB)), 0)" for column in _LARGE)  # of text it stops at a NUL
+_TEXT, _HTML, _CONTEXT = (f"iif(length(CAST({name} AS BLOB)) <= {INLINE}, {name}, NULL) AS {name}" for name in _LARGE)
+
 _TAKE = text(f"""
     UPDATE email_outbox
     SET status = 'sending', attempts = min(attempts + 1, 1000000), claim_token = :token, claimed_by = :poller,
@@ -35,8 +39,8 @@ _TAKE = text(f"""
         message_id = coalesce(message_id, :prefix || id || :suffix)
     WHERE id IN (SELECT value FROM json_each(:ids))
     RETURNING id, attempts, message_id, created_at, (julianday(expires_at) - julianday({_NOW})) * 86400.0 AS expires_in,
-        sender, to_addrs, cc_addrs, bcc_addrs, reply_to, subject, body_text, body_html, template, context, locale,
-        headers, priority, max_attempts, transport, on_doubt,
+        sender, to_addrs, cc_addrs, bcc_addrs, reply_to, subject, {_TEXT}, {_HTML}, template, {_CONTEXT}, locale,
+        headers, priority, max_attempts, transport, on_doubt, {_SIZE} AS size,
         EXISTS (SELECT 1 FROM email_attachment WHERE outbox_id = email_outbox.id) AS has_attachments
 """)  # noqa: S608  # no input
 
@@ -155,5 +159,6 @@ def _claimed(row: Row[Any], token: str, before: Row[Any]) -> Claimed:
         max_attempts=row.max_attempts,
         on_doubt=row.on_doubt,
         has_attachments=bool(row.has_attachments),
+        size=row.size,
         **texts,
     )

@@ -9,14 +9,14 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, LargeBinary, cast, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, LargeBinary, Text, cast, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from outbox.core.claim import AttachedFile, Claimed, Result
-from outbox.core.message import MessageIds
+from outbox.core.claim import INLINE, AttachedFile, Claimed, Result
+from outbox.core.message import MessageIds, check_size
 from outbox.core.outcome import Kind, Outcome
 from outbox.core.retry import EXPIRED
 from outbox.core.status import FINAL, Status, may_become
@@ -164,14 +164,34 @@ class Store(ABC):
     async def _finish(self, connection: AsyncConnection, results: Sequence[Result]) -> dict[int, bool]:
         """Write the verdicts on rows still owned; for each of these whether it is sensitive."""
 
-    async def attachments(self, id: int) -> list[AttachedFile]:  # noqa: A002  # the column's name
-        """The files of one email, in their order."""
+    async def whole(self, row: Claimed, *, most: int) -> Claimed:
+        """`row` with what was too large to come with its claim. Raises ContentError where it is more than `most`."""
+        if row.size <= INLINE:
+            return row
+        check_size(row.size, most)
+        large = select(Email.body_text, Email.body_html, cast(Email.context, Text)).where(Email.id == row.id)
+        async with self.read() as connection:
+            found = (await connection.execute(large)).one()
+        text, html, context = (as_text(value) for value in found)
+        return replace(row, body_text=text, body_html=html, context=context)
+
+    async def attachments(
+        self,
+        id: int,  # noqa: A002  # the column's name
+        *,
+        most: int | None = None,
+    ) -> list[AttachedFile]:
+        """The files of one email, in their order. Raises ContentError where they have more than `most` bytes."""
         content = cast(func.coalesce(Attachment.content, Blob.content), LargeBinary)  # SQLite may hold text here
+        size = select(func.sum(func.length(content))).outerjoin(Blob, Blob.id == Attachment.blob_id)
         files = select(Attachment.filename, content, Attachment.content_type, Attachment.cid)
         files = files.outerjoin(Blob, Blob.id == Attachment.blob_id).where(Attachment.outbox_id == id)
         async with self.read() as connection:
-            found = await connection.execute(files.order_by(Attachment.position, Attachment.id))
-            return [AttachedFile(as_text(row[0]) or "", row[1], as_text(row[2]), as_text(row[3])) for row in found]
+            if most is not None:
+                found = await connection.execute(size.where(Attachment.outbox_id == id))
+                check_size(found.scalar_one() or 0, most)
+            rows = await connection.execute(files.order_by(Attachment.position, Attachment.id))
+            return [AttachedFile(as_text(row[0]) or "", row[1], as_text(row[2]), as_text(row[3])) for row in rows]
 
     async def next_due(self, *, without: Sequence[str] = ()) -> float | None:
         """Seconds until the earliest `due_at`, 0 or less where it has passed; None where nothing waits."""

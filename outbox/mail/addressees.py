@@ -1,12 +1,22 @@
 """Whom a row is for: the three address columns, read once, and the entries in them that are no address."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 from outbox.core.address import AddressList, Mailbox, parse_list
 from outbox.core.claim import Claimed
 from outbox.core.errors import AddressError, ContentError
 from outbox.core.outcome import Kind, Outcome
-from outbox.mail.columns import text_of
+from outbox.mail.columns import check_length, text_of
+
+MAX_RECIPIENTS = 5000
+"""Recipients of one email, To, Cc and Bcc together."""
+
+MAX_LIST = 524_288
+"""Characters of an address column."""
+
+LONG_LIST = 8192
+"""Characters of address columns that are read in a thread: it may take longer than others should wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +32,15 @@ class Addressees:
     """The members of `everyone` that are no address: refused, by us."""
 
 
+async def read_addressees(row: Claimed) -> Addressees:
+    """`addressees`, without holding up the event loop for a long list."""
+    if sum(len(column or "") for column in (row.to_addrs, row.cc_addrs, row.bcc_addrs)) > LONG_LIST:
+        return await asyncio.to_thread(addressees, row)
+    return addressees(row)
+
+
 def addressees(row: Claimed) -> Addressees:
-    """Whom `row` is for. Raises ContentError for nobody, or for a control character (it could end a header)."""
+    """Whom `row` is for. Raises ContentError for nobody, too many, or a control character, which could end a header."""
     lists = [_list_of(row, column) for column in ("to_addrs", "cc_addrs", "bcc_addrs")]
     everyone: dict[str, None] = {}
     bad: dict[str, Outcome] = {}
@@ -33,11 +50,14 @@ def addressees(row: Claimed) -> Addressees:
         bad.update((text, Outcome(Kind.REFUSED, note=error)) for text, error in found.bad)
     if not everyone:
         raise ContentError("no recipient: to_addrs, cc_addrs and bcc_addrs name nobody")
+    if len(everyone) > MAX_RECIPIENTS:
+        raise ContentError(f"{len(everyone)} recipients; an email goes to {MAX_RECIPIENTS} at most, insert several")
     to, cc, bcc = (found.mailboxes for found in lists)
     return Addressees(to, cc, bcc, tuple(everyone), bad)
 
 
 def _list_of(row: Claimed, column: str) -> AddressList:
+    check_length(column, getattr(row, column), MAX_LIST)
     try:
         return parse_list(text_of(row, column) or "")
     except AddressError as error:

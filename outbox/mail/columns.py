@@ -8,15 +8,28 @@ from outbox.core.claim import Claimed
 from outbox.core.errors import ContentError
 from outbox.core.text import CONTROL_BUT_TAB, clean_text
 
+MAX_LINE_TEXT = 65_536
+"""Characters of a column that becomes a line of the header, far above what servers take."""
+
+MAX_HEADERS = 262_144
+"""Characters of the JSON of extra headers."""
+
 _NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 
 
 def check_line(where: str, text: Any) -> str:
     """`text`, stripped, if it can stand in one header line. Raises ContentError, which says where it comes from."""
+    check_length(where, text, MAX_LINE_TEXT)
     line = check_text(where, text)
     if CONTROL_BUT_TAB.search(line):
         raise ContentError(f"{where}: {clean_text(line, 80)!r} contains a control character or line break")
     return line.strip()
+
+
+def check_length(where: str, text: Any, most: int) -> None:
+    """Before anything looks at `text`: raises ContentError where it is longer than `most`."""
+    if isinstance(text, str) and len(text) > most:
+        raise ContentError(f"{where}: it has {len(text)} characters; at most {most} are possible")
 
 
 def check_text(where: str, text: Any) -> str:

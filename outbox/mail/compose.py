@@ -4,7 +4,8 @@ The bytes follow from the row alone, so every attempt at it sends the same messa
 takes. Nothing in a row can add a header: every column is checked before it is written.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC
 from email.utils import format_datetime
 
@@ -12,68 +13,84 @@ from outbox.core.address import Mailbox, parse_mailbox
 from outbox.core.claim import AttachedFile, Claimed
 from outbox.core.errors import AddressError, ContentError
 from outbox.core.headers import header_fault
-from outbox.core.message import Message, date_of
+from outbox.core.message import check_size, date_of
 from outbox.mail.addressees import Addressees
 from outbox.mail.body import body_of
-from outbox.mail.columns import check_line, check_text, line_of, object_of, text_of
+from outbox.mail.columns import MAX_HEADERS, check_length, check_line, check_text, line_of, object_of, text_of
 from outbox.mail.headers import address_field, extra_field, field, text_field
 from outbox.mail.templates import Content, Templates
 
 
-class Composer:
-    """Composes messages; `sender` is for rows that name none, `templates` is None where no folder is configured."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What messages are made from besides their rows."""
 
-    def __init__(self, sender: Mailbox, templates: Templates | None) -> None:
-        self._sender = sender
-        self._templates = templates
+    sender: Mailbox
+    """For rows that name none."""
+    templates: Templates | None
+    """None where no folder is configured."""
+    max_size: int
+    """Characters and bytes that the bodies and files of a message may have together."""
 
-    def compose(self, row: Claimed, to: Addressees, files: Sequence[AttachedFile], skip: Collection[str]) -> Message:
-        """The message of `row`. Recipients in `skip` are settled: the header shows them, the envelope does not.
 
-        Raises ContentError, one readable line, for whatever is wrong with the row.
-        """
-        sender = self._mailbox(row, "sender") or self._sender
-        reply_to = self._mailbox(row, "reply_to")
-        content = self._content(row, files)
-        body = body_of(content.text, content.html, files, row.message_id)
-        start = _identity(row)
-        end = "".join(_free_fields(row, content.subject)) + "MIME-Version: 1.0\r\n" + body.header + "\r\n"
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """A message but for its envelope's recipients; see Message."""
 
-        def written(*, utf8: bool) -> bytes:
-            middle = "".join(_address_fields(sender, reply_to, to, utf8=utf8))
-            return b"".join((f"{start}{middle}{end}".encode(), *body.body))
+    sender: str
+    content: bytes
+    utf8_content: bytes | None
 
-        shown = (sender, *([reply_to] if reply_to else []), *to.to, *to.cc)
-        return Message(
-            sender=sender.address,
-            recipients=tuple(recipient for recipient in to.everyone if recipient not in skip),
-            content=written(utf8=False),
-            utf8_content=written(utf8=True) if any(mailbox.utf8 for mailbox in shown) else None,
-        )
 
-    def _mailbox(self, row: Claimed, column: str) -> Mailbox | None:
-        text = line_of(row, column)
-        try:
-            return parse_mailbox(text) if text else None
-        except AddressError as error:
-            raise ContentError(f"{column}: {error}") from None
+def compose(row: Claimed, to: Addressees, files: Sequence[AttachedFile], ground: Ground) -> Composed:
+    """The message of `row`.
 
-    def _content(self, row: Claimed, files: Sequence[AttachedFile]) -> Content:
-        subject, template = line_of(row, "subject"), line_of(row, "template")
-        if template is None:
-            content = Content(subject, text_of(row, "body_text"), text_of(row, "body_html"))
-            if content == Content(None, None, None) and not files:
-                raise ContentError("no content: set subject, body_text or body_html, or a template")
-            return content
-        if self._templates is None:
-            raise ContentError(f"template {template!r}: no template folder is configured; set OUTBOX_TEMPLATES")
-        made = self._templates.render(template, object_of(row, "context"), line_of(row, "locale"))
-        subject = subject or made.subject
-        if not subject:
-            raise ContentError(f"template {template!r} gives no subject ({template}.subject.txt), nor does the row")
-        # Checked again: the escapes of JSON can bring in what no column can hold.
-        text, html = (part and check_text(f"template {template!r}", part) for part in (made.text, made.html))
-        return Content(check_line("subject", subject), text, html)
+    Raises ContentError, one readable line, for whatever is wrong with the row.
+    """
+    sender = _mailbox(row, "sender") or ground.sender
+    reply_to = _mailbox(row, "reply_to")
+    content = _content(row, files, ground)
+    body = body_of(content.text, content.html, files, row.message_id)
+    start = _identity(row)
+    end = "".join(_free_fields(row, content.subject)) + "MIME-Version: 1.0\r\n" + body.header + "\r\n"
+
+    def written(*, utf8: bool) -> bytes:
+        middle = "".join(_address_fields(sender, reply_to, to, utf8=utf8))
+        return b"".join((f"{start}{middle}{end}".encode(), *body.body))
+
+    shown = (sender, *([reply_to] if reply_to else []), *to.to, *to.cc)
+    return Composed(
+        sender=sender.address,
+        content=written(utf8=False),
+        utf8_content=written(utf8=True) if any(mailbox.utf8 for mailbox in shown) else None,
+    )
+
+
+def _mailbox(row: Claimed, column: str) -> Mailbox | None:
+    text = line_of(row, column)
+    try:
+        return parse_mailbox(text) if text else None
+    except AddressError as error:
+        raise ContentError(f"{column}: {error}") from None
+
+
+def _content(row: Claimed, files: Sequence[AttachedFile], ground: Ground) -> Content:
+    subject, template = line_of(row, "subject"), line_of(row, "template")
+    if template is None:
+        content = Content(subject, text_of(row, "body_text"), text_of(row, "body_html"))
+        if content == Content(None, None, None) and not files:
+            raise ContentError("no content: set subject, body_text or body_html, or a template")
+        return content
+    if ground.templates is None:
+        raise ContentError(f"template {template!r}: no template folder is configured; set OUTBOX_TEMPLATES")
+    made = ground.templates.render(template, object_of(row, "context"), line_of(row, "locale"))
+    subject = subject or made.subject
+    if not subject:
+        raise ContentError(f"template {template!r} gives no subject ({template}.subject.txt), nor does the row")
+    check_size(sum(len(part or "") for part in (made.text, made.html)), ground.max_size)
+    # Checked again: the escapes of JSON can bring in what no column can hold.
+    text, html = (part and check_text(f"template {template!r}", part) for part in (made.text, made.html))
+    return Content(check_line("subject", subject), text, html)
 
 
 def _identity(row: Claimed) -> str:
@@ -102,6 +119,7 @@ def _free_fields(row: Claimed, subject: str | None) -> Iterator[str]:
     """The subject and the extra headers."""
     if subject:
         yield text_field("Subject", subject)
+    check_length("headers", row.headers, MAX_HEADERS)
     for name, value in object_of(row, "headers").items():
         for line in value if isinstance(value, list) else [value]:
             fault = header_fault(name, line)

@@ -22,6 +22,8 @@ def text_of_html(html: str) -> str:
     config = ParserConfig(display_links=True, custom_html_tag_handler_mapping=links)
     try:
         text = get_text(_XML_DECLARATION.sub("", html), config)
+    except MemoryError:  # told by whoever has set the bound
+        raise
     except Exception as error:  # whatever the library does not expect of HTML, no retry mends
         said = clean_text(f"{type(error).__name__}: {error}", 120)
         raise ContentError(f"HTML: no text can be derived from it ({said}); give a text as well") from error

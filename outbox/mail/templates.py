@@ -104,6 +104,8 @@ class Templates:
         """Tells every error as `FILE line N: what`. A template is a program and can raise anything."""
         try:
             yield
+        except MemoryError:  # told by whoever has set the bound
+            raise
         except Exception as error:
             raise ContentError(self._explain(file, error)) from error
 

@@ -198,3 +198,15 @@ def test_only_this_machine_may_be_given_a_password_in_clear(host, loopback):
     else:
         with pytest.raises(ValueError, match="unencrypted"):
             parse_smtp_url(f"smtp://ada:p@{host}")
+
+
+def test_sizes_are_written_as_people_write_them(monkeypatch):
+    monkeypatch.setenv("OUTBOX_MAX_MESSAGE_SIZE", "10MiB")
+    settings = Settings.load()
+    assert (settings.max_message_size, settings.render_memory) == (10 << 20, 512 << 20)
+
+
+def test_memory_that_the_largest_message_does_not_fit_in_is_named(monkeypatch):
+    monkeypatch.setenv("OUTBOX_MAX_MESSAGE_SIZE", "100MiB")
+    with pytest.raises(SettingsError, match="max_message_size needs a render_memory of 8 times as much"):
+        Settings.load()

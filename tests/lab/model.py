@@ -8,6 +8,7 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from random import Random
 from typing import cast
@@ -28,7 +29,7 @@ from outbox.db.engine import create_engine
 from outbox.db.operations import Operations
 from outbox.db.store import open_store
 from outbox.delivery import Delivery
-from outbox.mail.compose import Composer
+from outbox.mail.composer import Composer
 from outbox.smtp.transport import Transport
 
 KINDS = st.sampled_from([Kind.ACCEPTED, Kind.ACCEPTED, Kind.ACCEPTED, Kind.DEFERRED, Kind.REFUSED])
@@ -131,6 +132,7 @@ class OutboxMachine(RuleBasedStateMachine):
             composer=Composer(Mailbox("", "shop", "example.org"), None),
             transports={"default": cast("Transport", self.server)},
             default_transport="default",
+            load_content=partial(self.store.whole, most=1 << 20),
             load_files=self.store.attachments,
             mark=mark,
             policy=RetryPolicy((60.0,), 4, 60.0),

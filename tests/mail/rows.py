@@ -9,7 +9,7 @@ from outbox.core.address import parse_mailbox
 from outbox.core.claim import Claimed
 from outbox.core.message import Message
 from outbox.mail.addressees import addressees
-from outbox.mail.compose import Composer
+from outbox.mail.compose import Ground, compose
 from outbox.mail.templates import Templates
 
 SHOP = parse_mailbox("Shop <shop@example.org>")
@@ -58,8 +58,10 @@ def composed(
 ) -> Message:
     """The message of such a row."""
     row = claimed(**columns)
-    composer = Composer(shop, Templates(templates) if templates else None)
-    return composer.compose(row, addressees(row), files, skip)
+    ground = Ground(sender=shop, templates=Templates(templates) if templates else None, max_size=1 << 20)
+    to = addressees(row)
+    made = compose(row, to, files, ground)
+    return Message(made.sender, tuple(r for r in to.everyone if r not in skip), made.content, made.utf8_content)
 
 
 def read(content: bytes) -> EmailMessage:

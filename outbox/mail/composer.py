@@ -1,0 +1,102 @@
+"""Where a message is composed: here, if that is surely quick; else in a child, which may take long or die.
+
+Templates and the text of an HTML are programs of others, and large content takes its time: others need not wait.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from outbox.core.address import Mailbox
+from outbox.core.claim import AttachedFile, Claimed
+from outbox.core.errors import ContentError
+from outbox.core.message import Message, check_size
+from outbox.core.text import clean_text
+from outbox.mail.addressees import Addressees
+from outbox.mail.child import ChildSettings
+from outbox.mail.children import Children
+from outbox.mail.compose import Composed, Ground, compose
+from outbox.mail.frames import request_of
+
+LARGE = 1 << 18
+"""Characters and bytes above which content is large. Those of the header count for `HEADER_WEIGHT` each."""
+
+HEADER_WEIGHT = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one email may take."""
+
+    timeout: float = 5.0
+    memory: int = 512 << 20
+    max_size: int = 50 << 20
+
+
+class Composer:
+    """Composes messages; `sender` is for rows that name none, `templates` is None where no folder is configured.
+
+    Children are started when they are needed; `close` it at the end.
+    """
+
+    def __init__(self, sender: Mailbox, templates: Path | None, limits: Limits | None = None) -> None:
+        limits = limits or Limits()
+        self._folder = templates
+        self._max_size = limits.max_size
+        self._ground = Ground(sender=sender, templates=None, max_size=limits.max_size)
+        settings = ChildSettings(sender=sender, templates=templates, memory=limits.memory, max_size=limits.max_size)
+        self._children = Children(settings, limits.timeout)
+
+    async def compose(
+        self, row: Claimed, to: Addressees, files: Sequence[AttachedFile], skip: Collection[str]
+    ) -> Message:
+        """The message of `row`. Recipients in `skip` are settled: the header shows them, the envelope does not.
+
+        Raises ContentError, one readable line, for whatever is wrong with the row; NotNowError where it must wait.
+        """
+        size = _size(row, files)
+        check_size(size, self._max_size)
+        user = self._user(row, size)
+        composed = compose(row, to, files, self._ground) if user is None else await self._apart(user, row, files, size)
+        return Message(
+            sender=composed.sender,
+            recipients=tuple(recipient for recipient in to.everyone if recipient not in skip),
+            content=composed.content,
+            utf8_content=composed.utf8_content,
+        )
+
+    def abort(self) -> None:
+        """End what is being composed; it ends as not tried."""
+        self._children.abort()
+
+    async def close(self) -> None:
+        """The same, and wait until the children are gone."""
+        await self._children.close()
+
+    def _user(self, row: Claimed, size: int) -> str | None:
+        """Who is to blame if it takes long; None where it cannot."""
+        if row.template and _given(row.template):
+            return f"template {clean_text(row.template[:200], 80)!r}" if self._folder else None
+        if _given(row.body_html) and not _given(row.body_text):
+            return "body_html"
+        header = sum(len(column or "") for column in (row.to_addrs, row.cc_addrs, row.headers, row.subject))
+        return f"email {row.id}" if size + header * HEADER_WEIGHT > LARGE else None
+
+    async def _apart(self, user: str, row: Claimed, files: Sequence[AttachedFile], size: int) -> Composed:
+        # Large content takes its time but comes to an end, so it waits for a child instead of being postponed.
+        patient = user.startswith("email ")
+        reply = await self._children.ask(user, size, lambda seconds: request_of(row, files, seconds), patient=patient)
+        if error := reply.head.get("error"):
+            raise ContentError(clean_text(str(error)))
+        if bug := reply.head.get("bug"):
+            raise RuntimeError(bug)
+        return Composed(str(reply.head.get("sender")), reply.content, reply.utf8_content)
+
+
+def _size(row: Claimed, files: Sequence[AttachedFile]) -> int:
+    columns = (row.body_text, row.body_html, row.context)
+    return sum(len(column or "") for column in columns) + sum(len(file.content or b"") for file in files)
+
+
+def _given(text: str | None) -> bool:
+    return text is not None and bool(text.strip())
