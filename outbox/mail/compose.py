@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import format_datetime
 
-from outbox.core.address import Mailbox, parse_mailbox
+from outbox.core.address import Mailbox, parse_list, parse_mailbox
 from outbox.core.claim import AttachedFile, Claimed
 from outbox.core.errors import AddressError, ContentError
 from outbox.core.headers import header_fault
@@ -48,7 +48,7 @@ def compose(row: Claimed, to: Addressees, files: Sequence[AttachedFile], ground:
     Raises ContentError, one readable line, for whatever is wrong with the row.
     """
     sender = _mailbox(row, "sender") or ground.sender
-    reply_to = _mailbox(row, "reply_to")
+    reply_to = _reply_to(row)
     content = _content(row, files, ground)
     body = body_of(content.text, content.html, files, row.message_id)
     start = _identity(row)
@@ -58,7 +58,7 @@ def compose(row: Claimed, to: Addressees, files: Sequence[AttachedFile], ground:
         middle = "".join(_address_fields(sender, reply_to, to, utf8=utf8))
         return b"".join((f"{start}{middle}{end}".encode(), *body.body))
 
-    shown = (sender, *([reply_to] if reply_to else []), *to.to, *to.cc)
+    shown = (sender, *reply_to, *to.to, *to.cc)
     return Composed(
         sender=sender.address,
         content=written(utf8=False),
@@ -103,10 +103,21 @@ def _identity(row: Claimed) -> str:
     return field("Date", [format_datetime(date)]) + field("Message-ID", [message_id])
 
 
-def _address_fields(sender: Mailbox, reply_to: Mailbox | None, to: Addressees, *, utf8: bool) -> Iterator[str]:
+def _reply_to(row: Claimed) -> tuple[Mailbox, ...]:
+    """Where answers go: any number of addresses (RFC 5322 §3.6.2), all of them good ones."""
+    try:
+        found = parse_list(line_of(row, "reply_to") or "")
+    except AddressError as error:
+        raise ContentError(f"reply_to: {error}") from None
+    if found.bad:
+        raise ContentError(f"reply_to: {found.bad[0][1]}")
+    return found.mailboxes
+
+
+def _address_fields(sender: Mailbox, reply_to: Sequence[Mailbox], to: Addressees, *, utf8: bool) -> Iterator[str]:
     yield address_field("From", [sender], utf8=utf8)
     if reply_to:
-        yield address_field("Reply-To", [reply_to], utf8=utf8)
+        yield address_field("Reply-To", reply_to, utf8=utf8)
     if to.to:
         yield address_field("To", to.to, utf8=utf8)
     if to.cc:
