@@ -4,23 +4,15 @@ import sqlite3
 from importlib.util import find_spec
 from typing import Any
 
-from sqlalchemy import URL, Connection, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from outbox.core.errors import DatabaseError, SettingsError
+from outbox.db.url import parse_url
 
 BUSY_SECONDS = 30.0
 """How long a statement waits for another writer of the same SQLite file."""
 
-_DRIVERS = {
-    "sqlite": "sqlite+aiosqlite",
-    "sqlite+aiosqlite": "sqlite+aiosqlite",
-    "postgres": "postgresql+asyncpg",
-    "postgresql": "postgresql+asyncpg",
-    "postgresql+asyncpg": "postgresql+asyncpg",
-}
-_SHAPE = "expected sqlite:///outbox.db or postgresql://user:pass@host/database"
 _READ = "outbox_read"
 
 
@@ -30,13 +22,14 @@ def create_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
     Transactions on SQLite begin IMMEDIATE, because one that reads first and writes later fails at once, without
     waiting, when another commit came between. Raises SettingsError, which never repeats the URL's password.
     """
-    parsed = _parse(url)
+    parsed, arguments = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite_engine(parsed, pool_size)
     if find_spec("asyncpg") is None:
         raise SettingsError("database_url: PostgreSQL needs asyncpg: install email-outbox[postgres]")
     # Recycled, so that a firewall's idle limit is not met inside a transaction.
-    return create_async_engine(parsed, pool_size=pool_size, pool_recycle=600, connect_args={"timeout": 10.0})
+    arguments = {"timeout": 10.0, **arguments}
+    return create_async_engine(parsed, pool_size=pool_size, pool_recycle=600, connect_args=arguments)
 
 
 def read_only(engine: AsyncEngine) -> AsyncEngine:
@@ -44,21 +37,6 @@ def read_only(engine: AsyncEngine) -> AsyncEngine:
     if engine.dialect.name == "sqlite":
         return engine.execution_options(**{_READ: True})
     return engine.execution_options(isolation_level="AUTOCOMMIT")
-
-
-def _parse(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        raise SettingsError(
-            f"database_url cannot be read (percent-encode special characters in the password); {_SHAPE}"
-        ) from None
-    if parsed.drivername not in _DRIVERS:
-        raise SettingsError(f"database_url has the unsupported scheme {parsed.drivername!r}; {_SHAPE}")
-    parsed = parsed.set(drivername=_DRIVERS[parsed.drivername])
-    if parsed.get_backend_name() == "sqlite" and (not parsed.database or ":memory:" in parsed.database):
-        raise SettingsError("database_url names no file: an outbox in memory would be lost with its process")
-    return parsed
 
 
 def _sqlite_engine(url: URL, pool_size: int) -> AsyncEngine:
