@@ -59,7 +59,7 @@ async def database(settings: "Settings") -> "AsyncIterator[AsyncEngine]":
     try:
         yield engine
     except SQLAlchemyError as error:
-        raise database_error(error) from error
+        raise database_error(error, engine.url) from error
     finally:
         await engine.dispose()
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from outbox.core.errors import DatabaseError
 from outbox.db.engine import read_only
 from outbox.db.failure import FAILURES, database_error
-from outbox.db.models import Base
+from outbox.db.models import Base, Email
 
 HEAD = "0001"
 """The newest revision. Revisions are numbered, so that an older outbox knows a newer schema when it sees one."""
@@ -55,7 +55,7 @@ async def migrate(engine: AsyncEngine) -> tuple[str | None, str]:
         async with engine.begin() as connection:
             return await connection.run_sync(_upgrade)
     except FAILURES as error:
-        raise database_error(error) from error
+        raise database_error(error, engine.url) from error
 
 
 async def require_schema(engine: AsyncEngine) -> None:
@@ -64,7 +64,7 @@ async def require_schema(engine: AsyncEngine) -> None:
         async with read_only(engine).connect() as connection:
             found = await connection.run_sync(_revision)
     except FAILURES as error:
-        raise database_error(error) from error
+        raise database_error(error, engine.url) from error
     _refuse_newer(found)
     if found is None:
         raise DatabaseError("the database has no outbox tables: run `outbox migrate`")
@@ -86,9 +86,25 @@ def _upgrade(connection: Connection) -> tuple[str | None, str]:
 
 
 def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table(VERSION_TABLE):
-        return None
-    return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one_or_none()  # noqa: S608  # ours
+    """The revision of the tables, None where there are none. Raises DatabaseError where nobody can tell."""
+    known = inspect(connection)
+    numbered = known.has_table(VERSION_TABLE)
+    if numbered:
+        revision = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608  # ours
+        if found := connection.execute(revision).scalar_one_or_none():
+            return str(found)
+    if known.has_table(Email.__tablename__):
+        raise DatabaseError(_revision_lost("is empty" if numbered else "is missing"))
+    return None
+
+
+def _revision_lost(how: str) -> str:
+    create = "" if how == "is empty" else f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) PRIMARY KEY); "
+    insert = f"INSERT INTO {VERSION_TABLE} VALUES ('{HEAD}')"  # noqa: S608  # a person is told it
+    return (
+        f"there is a table {Email.__tablename__}, but {VERSION_TABLE}, which tells its revision, {how}: restore it, "
+        f"or, if the tables are those of revision {HEAD}, say so: {create}{insert}"
+    )
 
 
 def _refuse_newer(found: str | None) -> None:

@@ -54,9 +54,26 @@ def test_wrong_use_is_told_in_one_line_by_the_process_too(shell):
 
 
 def test_an_unreachable_database_is_told_without_its_password(shell):
-    answer = shell("status", OUTBOX_DATABASE_URL=NOWHERE)
-    assert_one_line(answer, 2, "database")
-    assert "hush" not in answer.err
+    for url in (NOWHERE, NOWHERE.replace("somebody:hush@", "") + "?user=somebody&password=hush"):
+        answer = shell("status", OUTBOX_DATABASE_URL=url)
+        assert_one_line(answer, 2, "the database postgresql://somebody:***@127.0.0.1:1/nowhere cannot be used")
+        assert "hush" not in answer.err
+
+
+def test_a_database_file_that_cannot_be_used_is_named(outbox, tmp_path):
+    (tmp_path / "notes.txt").write_text("no database" * 1000)
+    assert_one_line(
+        outbox("--database-url", "sqlite:///notes.txt", "status"), 2, "the database notes.txt cannot be used"
+    )
+    assert_one_line(outbox("--database-url", "sqlite:///no/a.db", "migrate"), 2, "the database no/a.db cannot be used")
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:///a.db?sslmode=require", "postgresql://db/x?channel_binding=require", "sqlite:///a.db?timeout=5"]
+)
+def test_an_unknown_argument_of_the_database_url_is_named(shell, url):
+    name = url.partition("?")[2].partition("=")[0]
+    assert_one_line(shell("status", OUTBOX_DATABASE_URL=url), 2, f"database_url has the unknown argument '{name}'")
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,29 @@ async def test_migrating_tells_the_revisions_and_is_done_once(empty_engine):
     await require_schema(empty_engine)
 
 
+@pytest.mark.parametrize(
+    ("lose", "how"), [(f"DELETE FROM {VERSION_TABLE}", "is empty"), (f"DROP TABLE {VERSION_TABLE}", "is missing")]
+)
+async def test_tables_of_an_unknown_revision_are_told_with_the_way_out(engine, execute, lose, how):
+    await execute(lose)
+    for work in (migrate, require_schema):
+        with pytest.raises(DatabaseError, match=f"{VERSION_TABLE}, which tells its revision, {how}") as caught:
+            await work(engine)
+    assert "\n" not in str(caught.value)
+    for statement in str(caught.value).partition("say so: ")[2].split(";"):
+        await execute(statement)
+    assert await migrate(engine) == (HEAD, HEAD)
+
+
+async def test_an_empty_version_table_alone_is_no_obstacle(empty_engine):
+    await migrate(empty_engine)
+    async with empty_engine.begin() as connection:
+        await connection.run_sync(lambda c: command.downgrade(ini(c), "base"))
+    with pytest.raises(DatabaseError, match="outbox migrate"):
+        await require_schema(empty_engine)
+    assert await migrate(empty_engine) == (None, HEAD)
+
+
 async def test_migrated_and_modelled_schema_are_the_same(empty_engine):
     await migrate(empty_engine)
     migrated = await schema(empty_engine)
@@ -130,7 +153,7 @@ async def test_an_older_outbox_never_migrates_a_newer_schema(engine, execute):
 )
 async def test_a_database_out_of_reach_is_one_line_without_its_password(work, url):
     engine = create_engine(url)
-    with pytest.raises(DatabaseError, match=r"^the database cannot be used: \S") as caught:
+    with pytest.raises(DatabaseError, match=r"^the database \S+/\S+ cannot be used: \S") as caught:
         await work(engine)
     await engine.dispose()
     assert "sekret" not in str(caught.value)
