@@ -36,6 +36,9 @@ DEFAULT_TRANSPORT = "default"
 COMPOSING_FACTOR = 8
 """Memory that composing takes at its peak, by the size of the content."""
 
+_NO_VARIABLE = frozenset({"url", "timeouts", "oauth_token"})
+"""Settings of a transport that no variable of that name sets."""
+
 
 def _split(value: Any) -> Any:
     """Lists in variables are comma-separated."""
@@ -142,10 +145,14 @@ class Settings(BaseSettings):
     def _smtp_url_is_the_default_transport(cls, values: Any) -> Any:
         if not isinstance(values, dict) or not values.get("smtp_url"):
             return values
+        if not isinstance(values.get("transports") or {}, dict):
+            return values  # the field itself complains
         transports = dict(values.get("transports") or {})
         default = transports.get(DEFAULT_TRANSPORT) or {}
         if isinstance(default, TransportSettings):
             default = default.model_dump()
+        if not isinstance(default, dict):
+            return values
         transports[DEFAULT_TRANSPORT] = {**default, "url": values["smtp_url"]}
         return {**values, "transports": transports}
 
@@ -200,13 +207,13 @@ class Settings(BaseSettings):
             file = TomlConfigSettingsSource(cls, path)()
         except (OSError, ValueError) as error:  # unreadable, not UTF-8, not TOML
             raise SettingsError(f"{path}: {error}") from None
-        environment = EnvSettingsSource(cls)()
+        environment = _environment(cls)
         values = {**file, **environment, **{key: value for key, value in arguments.items() if value is not None}}
-        values["transports"] = _with_environment(values)
+        places = _apply_variables(values)
         try:
             return cls(**values)
         except ValidationError as error:
-            raise SettingsError(_explain(error, environment, path)) from None
+            raise SettingsError(_explain(error, {**places, **_variables(environment)}, path)) from None
 
     @classmethod
     def settings_customise_sources(
@@ -221,27 +228,53 @@ class Settings(BaseSettings):
         return (init_settings,)
 
 
-def _with_environment(values: dict[str, Any]) -> Any:
-    """The transports, the default one with OUTBOX_MAX_CONNECTIONS and the like."""
-    transports = values.get("transports") or {}
-    names = (name for name in TransportSettings.model_fields if name not in {"url", "timeouts", "oauth_token"})
+Places = dict[tuple[str, ...], str]
+"""The variables that were set, each by the setting it stands for."""
+
+
+def _environment(settings: type[Settings]) -> dict[str, Any]:
+    try:
+        return EnvSettingsSource(settings)()
+    except ValueError:  # of all variables only this one is JSON
+        raise SettingsError(
+            "OUTBOX_TRANSPORTS is not JSON; write [transports.NAME] tables into outbox.toml, or set OUTBOX_SMTP_URL"
+        ) from None
+
+
+def _variables(environment: dict[str, Any]) -> Places:
+    return {(name,): f"OUTBOX_{name.upper()}" for name in environment}
+
+
+def _apply_variables(values: dict[str, Any]) -> Places:
+    """Put OUTBOX_MAX_CONNECTIONS and the like into the default transport of `values`, or the only one there is."""
+    transports = values.setdefault("transports", {})
+    names = (name for name in TransportSettings.model_fields if name not in _NO_VARIABLE)
     found = {name: value for name in names if (value := os.environ.get(f"OUTBOX_{name.upper()}"))}
     if not found or not isinstance(transports, dict):
-        return transports
+        return {}
     alone = next(iter(transports)) if len(transports) == 1 and not values.get("smtp_url") else DEFAULT_TRANSPORT
-    return {**transports, alone: {**transports.get(alone, {}), **found}}
+    if alone not in transports and not values.get("smtp_url"):
+        set_ = ", ".join(f"OUTBOX_{name.upper()}" for name in found)
+        raise SettingsError(f"{set_}: there is no transport that this could be for; set OUTBOX_SMTP_URL as well")
+    known = transports.get(alone, {})
+    if isinstance(known, dict):
+        values["transports"] = {**transports, alone: {**known, **found}}
+    return {("transports", alone, name): f"OUTBOX_{name.upper()}" for name in found}
 
 
-def _explain(error: ValidationError, environment: dict[str, Any], path: Path) -> str:
+def _explain(error: ValidationError, places: Places, path: Path) -> str:
     """All faults in one line, each with the name under which it was set."""
     lines = []
     for fault in error.errors(include_url=False, include_context=False, include_input=False):
-        name = ".".join(str(part) for part in fault["loc"])
-        if name.startswith("transports.default.url") and "smtp_url" in (environment or {}):
+        where = tuple(str(part) for part in fault["loc"])
+        if where[:3] == ("transports", DEFAULT_TRANSPORT, "url") and ("smtp_url",) in places:
             continue  # said already, as OUTBOX_SMTP_URL
-        place = f"OUTBOX_{name.upper()}" if fault["loc"] and fault["loc"][0] in environment else f"setting {name}"
+        name = ".".join(where)
+        place = places.get(where[:3]) or places.get(where[:1]) or f"setting {name}"
         what = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
             what = f"unknown; is it misspelt in {path}?"
+            if name in TransportSettings.model_fields:
+                what = f"belongs into a [transports.NAME] table of {path}"
         lines.append(f"{place}: {what}" if name else what)
     return "; ".join(lines)

@@ -1,5 +1,7 @@
 """Settings: where they come from, what is refused, and that no secret shows."""
 
+import re
+
 import pytest
 from pydantic import SecretStr
 
@@ -97,6 +99,10 @@ def test_the_only_transport_is_the_default_one(config):
         ('retry_schedule = ["1m", "later"]', "setting retry_schedule.1: 'later' is not a duration"),
         ("retry_schedule = []", "setting retry_schedule: "),
         ('sender = "nonsense"', "setting sender: 'nonsense' is not an address"),
+        ("max_connections = 3", "setting max_connections: belongs into a [transports.NAME] table of outbox.toml"),
+        ("transports = 5", "setting transports: "),
+        ('smtp_url = "smtp://x"\ntransports = 5', "setting transports: "),
+        ('smtp_url = "smtp://x"\n[transports]\ndefault = 5', "setting transports.default: "),
         ("max_atempts = 3", "setting max_atempts: unknown; is it misspelt in outbox.toml?"),
         ('smtp_url = "http://x"', "setting smtp_url: it has the unknown scheme 'http'"),
         ('[transports.ses]\nurl = "smtp://localhost"\nmax_connections = 0', "setting transports.ses.max_connections: "),
@@ -127,13 +133,33 @@ def test_a_fault_in_the_file_is_one_line_that_names_the_setting(config, text, na
         ("OUTBOX_SENDER", "nonsense"),
         ("OUTBOX_SMTP_URL", "http://x"),
         ("OUTBOX_DRAIN_TIMEOUT", "-1s"),
+        ("OUTBOX_TRANSPORTS", "x"),
+        ("OUTBOX_TRANSPORTS", "[]"),
+        ("OUTBOX_TRANSPORTS", '{"default": 5}'),
+        ("OUTBOX_MAX_CONNECTIONS", "3"),
+        ("OUTBOX_MAX_CONNECTIONS", "x"),
     ],
 )
 def test_a_fault_in_a_variable_is_one_line_that_names_the_variable(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsError, match=f"^{name}: ") as error:
+    with pytest.raises(SettingsError, match=f"^{name}(:| is) ") as error:
         Settings.load()
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["", '[transports.ses]\nurl = "smtp://localhost"', "[transports]\nses = 5"])
+def test_a_fault_in_a_variable_for_the_transport_names_the_variable(config, monkeypatch, text):
+    config(text)
+    if not text:
+        monkeypatch.setenv("OUTBOX_SMTP_URL", "smtp://localhost")
+    monkeypatch.setenv("OUTBOX_MAX_CONNECTIONS", "x")
+    monkeypatch.setenv("OUTBOX_IDLE_TIMEOUT", "soon")
+    with pytest.raises(SettingsError) as error:
+        Settings.load()
+    if "5" in text:
+        assert str(error.value).startswith("setting transports.ses: ")
+    else:
+        assert re.match(r"OUTBOX_MAX_CONNECTIONS: .*; OUTBOX_IDLE_TIMEOUT: 'soon' is not", str(error.value))
 
 
 def test_all_faults_are_told_at_once(config):
