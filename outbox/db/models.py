@@ -1,6 +1,6 @@
 """The tables as SQLAlchemy classes: columns, defaults, constraints and indexes are said here, and nowhere else."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -86,7 +86,7 @@ class Email(Base):
         subject: str | None = None,
         text: str | None = None,
         html: str | None = None,
-        attachments: Sequence["Attachment"] = (),
+        attachments: Iterable["Attachment"] = (),
         template: str | None = None,
         context: Mapping[str, Any] | None = None,
         locale: str | None = None,
@@ -109,6 +109,7 @@ class Email(Base):
             "bcc_addrs": validation.address_list("bcc", bcc),
         }
         validation.some_recipient(*recipients.values())
+        files = validation.instances("attachments", attachments, Attachment)
         values = {
             **recipients,
             "sender": validation.one_mailbox("sender", sender),
@@ -132,7 +133,7 @@ class Email(Base):
         }
         # What was not given is left to the defaults of the table; an explicit NULL would override them.
         super().__init__(**{name: value for name, value in values.items() if value is not None})
-        self.attachments = list(attachments)
+        self.attachments = files
 
 
 class Attachment(Base):

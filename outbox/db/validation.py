@@ -4,13 +4,15 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from outbox.core.address import parse_list, parse_mailbox
 from outbox.core.errors import AddressError
 from outbox.core.headers import header_fault
 from outbox.core.text import CONTROL
 from outbox.db.types import utc
+
+T = TypeVar("T")
 
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")  # PostgreSQL takes no NUL, UTF-8 no lone surrogate
 _CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(?:\s*;[^\x00-\x1f\x7f]*)?")
@@ -22,6 +24,8 @@ def address_list(name: str, value: str | Iterable[str] | None) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
+        if not isinstance(value, Iterable):
+            raise ValueError(f"{name} must be text or a list of texts, not {type(value).__name__}")  # noqa: TRY004  # documented as ValueError
         parts = list(value)
         for part in parts:
             _text(name, part)
@@ -33,6 +37,17 @@ def address_list(name: str, value: str | Iterable[str] | None) -> str | None:
     if bad:
         raise ValueError(f"{name}: {bad[0][1]}")
     return value
+
+
+def instances(name: str, value: Iterable[T], of: type[T]) -> list[T]:
+    """A list of these."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ValueError(f"{name} must be a list of {of.__name__}, not {type(value).__name__}")  # noqa: TRY004  # documented as ValueError
+    found = list(value)
+    for one in found:
+        if not isinstance(one, of):
+            raise ValueError(f"{name} must be a list of {of.__name__}, not of {type(one).__name__}")  # noqa: TRY004  # documented as ValueError
+    return found
 
 
 def some_recipient(*lists: str | None) -> None:
@@ -81,9 +96,11 @@ def json_object(name: str, value: Mapping[str, Any] | None) -> dict[str, Any] | 
         raise ValueError(f"{name} must be a mapping, not {type(value).__name__}")  # noqa: TRY004  # documented as ValueError
     document = dict(value)
     try:
-        json.dumps(document, allow_nan=False)
+        text = json.dumps(document, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{name} cannot be written as JSON: {error}") from None
+    if _UNSTORABLE.search(text):
+        raise ValueError(f"{name} contains half a surrogate pair")
     return document
 
 

@@ -10,23 +10,18 @@ from collections.abc import Iterable, Sequence
 
 from outbox.core.address import Mailbox
 from outbox.core.errors import ContentError
+from outbox.core.headers import MAX_LINE, list_id, verbatim
 
 FOLD = 76
 """Octets of a header line where it can be folded: the bound for lines with encoded words (RFC 2047 §2)."""
-
-MAX_LINE = 998
-"""Octets of any line, without CRLF (RFC 5322 §2.1.1)."""
 
 _PRINTABLE = re.compile(r"[ -~]*")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")
 _LIKE_ENCODED = re.compile(r"=\?[^?]*\?[bqBQ]\?")
 _QUOTED = re.compile(r'(["\\])')
 _SINGLE_SPACE = re.compile(r"(?<! ) (?! )")
-_BETWEEN_ENTRIES = re.compile(r"(?<=>)\s*,\s*(?=<)")
-_LIST_ID_END = re.compile(r"[!-;=?-~]+>")
 _Q_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")  # in every place (§5)
 _FRAME = len("=?utf-8?q??=")
-_NEVER_ENCODED = frozenset({"references", "in-reply-to"})  # and List-*
 
 
 def field(name: str, tokens: Sequence[str]) -> str:
@@ -68,22 +63,12 @@ def address_field(name: str, mailboxes: Sequence[Mailbox], *, utf8: bool) -> str
 
 
 def extra_field(name: str, value: str) -> str:
-    """A field the application asked for. URLs and message ids are never encoded, since nobody would decode them.
-
-    Raises ContentError where that leaves no valid form.
-    """
-    key = name.lower()
-    phrase, _, identifier = value.rpartition("<")
-    if key == "list-id" and _LIST_ID_END.fullmatch(identifier):
-        return field(name, [*_phrase(phrase.rstrip()), f"<{identifier}"])
-    if not key.startswith("list-") and key not in _NEVER_ENCODED:
-        return text_field(name, value)
-    if not _PRINTABLE.fullmatch(value):
-        raise ContentError(f"header {name}: only ASCII is allowed; percent-encode URLs")
-    if key in _NEVER_ENCODED:
-        return field(name, value.split())
-    *entries, last = _BETWEEN_ENTRIES.split(value)
-    return field(name, [*(f"{entry}," for entry in entries), last])
+    """A field the application asked for, in which `header_fault` finds nothing."""
+    if found := list_id(name, value):
+        description, identifier = found
+        return field(name, [*_phrase(description), identifier])
+    entries = verbatim(name, value)
+    return text_field(name, value) if entries is None else field(name, entries)
 
 
 def encoded_words(text: str, limit: int) -> list[str]:

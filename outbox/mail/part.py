@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from outbox.mail.headers import MAX_LINE, field
+from outbox.core.headers import MAX_LINE
+from outbox.mail.headers import field
 
 _UNSAFE = re.compile(rb"[^\t\r\n -~]|=_")  # "=_" begins our boundaries, and never occurs in base64 or quoted-printable
 _LONG_LINE = re.compile(rb"\n[^\r\n]{%d}" % (MAX_LINE + 1))  # anchored, or it would look from every byte on

@@ -8,6 +8,7 @@ import pytest
 from outbox.core.headers import header_fault
 from outbox.db.models import Attachment, Email
 
+URL = "https://x.org/".ljust(1900, "x")
 GOOD: dict[str, Any] = {"to": "ada@example.org", "subject": "Hi", "text": "Hello"}
 
 
@@ -34,6 +35,19 @@ def test_times_are_kept_in_utc():
         ({"to": " , "}, "to: no recipient"),
         ({"to": "nonsense"}, "to: 'nonsense' is not an address"),
         ({"to": ["a@x.org", 7]}, "to must be text, not int"),
+        ({"to": 5}, "to must be text or a list of texts, not int"),
+        ({"reply_to": b"a@x.org"}, "reply_to must be text, not int"),
+        ({"attachments": ["x"]}, "attachments must be a list of Attachment, not of str"),
+        ({"attachments": "x"}, "attachments must be a list of Attachment, not str"),
+        ({"attachments": Attachment("a.txt", b"")}, "attachments must be a list of Attachment, not Attachment"),
+        ({"attachments": None}, "attachments must be a list of Attachment, not NoneType"),
+        ({"context": {"a": "\udcff"}}, "context contains half a surrogate pair"),
+        (
+            {"headers": {"List-Unsubscribe": "<https://x.org/ü>"}},
+            "headers: header 'List-Unsubscribe' may hold printable",
+        ),
+        ({"headers": {"List-Help": "<ü>", "X-A": "ü"}}, "headers: header 'List-Help' may hold printable ASCII only"),
+        ({"headers": {"List-Unsubscribe": f"<{URL}>"}}, "headers: .* an entry of 1902 characters, .* room for 980"),
         ({"cc": "a@x.org\r\nBcc: b@x.org"}, "cc: .* line break"),
         ({"bcc": "@"}, "bcc: "),
         ({"sender": "a@x.org, b@x.org"}, "sender: .*exactly one address"),
@@ -93,7 +107,21 @@ def test_an_attachment_is_read_from_a_file_under_its_name(tmp_path):
 
 @pytest.mark.parametrize("name", ["X-Campaign", "List-Unsubscribe", "Auto-Submitted", "In-Reply-To", "Comments"])
 def test_extra_headers_are_fine(name):
-    assert header_fault(name, "some\tvalue ü") is None
+    assert header_fault(name, "some value") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("X-Campaign", "some\tvalue ü"),
+        ("List-Id", "Bücher <books.x.org>"),
+        ("List-Unsubscribe", f"<{URL[:977]}>, <{URL[:900]}>,<mailto:u@x.org?subject=a,b>"),
+        ("References", " ".join([f"<{URL[:80]}@x.org>"] * 40)),
+    ],
+)
+def test_only_what_cannot_be_encoded_nor_folded_is_limited(name, value):
+    assert header_fault(name, value) is None
+    assert Email(**GOOD, headers={name: value}).headers == {name: value}
 
 
 @pytest.mark.parametrize(

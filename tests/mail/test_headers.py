@@ -191,9 +191,9 @@ def test_list_unsubscribe_is_folded_between_its_entries_only():
 @pytest.mark.parametrize(
     ("headers", "said"),
     [
-        ({"List-Unsubscribe": f"<{URL}{'x' * 990}>"}, "List-Unsubscribe: an entry is longer than a line may be"),
-        ({"List-Unsubscribe": "<https://example.org/ü>"}, "List-Unsubscribe: only ASCII is allowed"),
-        ({"References": "<ü@example.org>"}, "References: only ASCII is allowed"),
+        ({"List-Unsubscribe": f"<{URL}{'x' * 990}>"}, "'List-Unsubscribe' has an entry of 1024 characters"),
+        ({"List-Unsubscribe": "<https://example.org/ü>"}, "'List-Unsubscribe' may hold printable ASCII only"),
+        ({"References": "<ü@example.org>"}, "'References' may hold printable ASCII only"),
     ],
 )
 def test_a_header_without_a_valid_form_is_refused(headers, said):
