@@ -14,8 +14,8 @@ from typing import Annotated
 import typer
 
 from outbox.cli import check, develop, pausing, rows, running, send, show, status
-from outbox.cli.access import Access, refuse_password
-from outbox.cli.output import complain
+from outbox.cli.access import Access, refuse_password, require_folder
+from outbox.cli.output import FULL, complain, give_up_stdout, open_closed_streams
 from outbox.core.errors import DatabaseError, OutboxError, SettingsError
 
 app = typer.Typer(
@@ -69,12 +69,14 @@ def _global_options(
         bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
+    require_folder()
     refuse_password(database_url)
     context.obj = Access(config, database_url)
 
 
 def main() -> None:
     """The console command `outbox`. Does not return: it exits with the code of the command."""
+    open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal of another encoding is no reason to fail
@@ -93,10 +95,13 @@ def _exit_code() -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read our output has seen enough. What is still buffered goes nowhere, or exiting would fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up_stdout()  # whoever read our output has seen enough
         return 1
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            give_up_stdout()
+            complain(f"the answer could not be written: {error.strerror}")
+            return 1
         if os.environ.get("OUTBOX_DEBUG"):
             raise
         complain(f"unexpected {type(error).__name__}: {error} (OUTBOX_DEBUG=1 shows where; please report it)")
@@ -107,6 +112,6 @@ def _exit_code() -> int:
 def _wrong_use(error: typer.TyperException) -> int:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "outbox"
-    what = error.format_message().rstrip(".")
+    what = error.format_message().rstrip(".").replace(": Value error, ", ": ", 1)
     complain(f"{what} (see `{path} --help`)")
     return 2

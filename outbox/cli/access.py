@@ -1,5 +1,6 @@
 """How commands reach the settings and the database."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import typer
 
 from outbox.core.errors import SettingsError
+from outbox.core.text import CONTROL
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -62,6 +64,21 @@ async def database(settings: "Settings") -> "AsyncIterator[AsyncEngine]":
         raise database_error(error, engine.url) from error
     finally:
         await engine.dispose()
+
+
+def require_folder() -> None:
+    """Raises SettingsError where the current folder has been deleted: settings and files are looked for there."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise SettingsError(f"the current folder cannot be used, change to another: {error.strerror}") from None
+
+
+def stored_text(value: str | None) -> str | None:
+    """The callback of options that go into a query. Raises BadParameter for bytes that no database holds as text."""
+    if value is not None and CONTROL.search(value):
+        raise typer.BadParameter(f"{os.fsencode(value)!r} is not text (UTF-8, without control characters)")
+    return value
 
 
 def refuse_password(url: str | None) -> None:

@@ -1,9 +1,11 @@
 """How commands speak: tables and lines for people, JSON for programs, one line on stderr for what is wrong."""
 
+import errno
 import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,9 +32,33 @@ LONG = frozenset({"to", "recipient", "subject", "reply", "reason", "last error"}
 """Columns that take several lines where the terminal is narrow."""
 
 
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+"""What writing fails with where there is no room, or nothing to write to."""
+
+
+def open_closed_streams() -> None:
+    """A stream that the caller has closed (`outbox send … >&-`) is like /dev/null: nothing is said there, nothing fails
+    for it, and none of our files gets its number. A closed stdin stays None: an empty one would be an empty email.
+    """
+    for stream in ("stdin", "stdout", "stderr"):
+        if getattr(sys, stream) is None:
+            number = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(number, True)
+            if stream != "stdin":
+                setattr(sys, stream, os.fdopen(number, "w", encoding="utf-8"))
+
+
+def give_up_stdout() -> None:
+    """What is still buffered and all that is said later goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 def complain(text: str) -> None:
     """One line on stderr, whatever is in `text`."""
-    typer.echo(f"outbox: {one_line(text)}", err=True)
+    with suppress(OSError):  # the exit code still tells
+        typer.echo(f"outbox: {one_line(text)}", err=True)
 
 
 def one_line(value: object, limit: int = 2000) -> str:

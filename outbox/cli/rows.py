@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from outbox.cli.access import MAX_ID, migrated_database, settings_of
+from outbox.cli.access import MAX_ID, migrated_database, settings_of, stored_text
 from outbox.cli.output import complain, moment_text, one_line, print_json, print_table
 from outbox.cli.pausing import pause_text
 from outbox.core.status import RETRYABLE, Status
@@ -31,8 +31,10 @@ SHOWN_IDS = 20
 def list_emails(
     context: typer.Context,
     status: Annotated[Status | None, typer.Option(help="Only this status.")] = None,
-    to: Annotated[str | None, typer.Option(help="Only emails with this text in a recipient.")] = None,
-    tag: Annotated[str | None, typer.Option(help="Only this tag.")] = None,
+    to: Annotated[
+        str | None, typer.Option(callback=stored_text, help="Only emails with this text in a recipient.")
+    ] = None,
+    tag: Annotated[str | None, typer.Option(callback=stored_text, help="Only this tag.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many, the newest.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

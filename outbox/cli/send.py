@@ -12,7 +12,7 @@ import typer
 
 from outbox.cli.access import migrated_database, settings_of
 from outbox.cli.explain import look_around, why_not_sent
-from outbox.cli.output import complain, one_line
+from outbox.cli.output import complain, give_up_stdout, one_line
 from outbox.core.duration import format_duration, parse_duration
 from outbox.core.status import FINAL, Status
 
@@ -72,7 +72,7 @@ def send(
             sender=sender,
             reply_to=reply_to,
             subject=subject,
-            text=sys.stdin.read() if text == "-" else text,
+            text=_stdin() if text == "-" else text,
             html=html,
             attach=attach or [],
             headers=_headers(header or []),
@@ -90,6 +90,21 @@ def send(
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error), ctx=context) from error
     raise typer.Exit(asyncio.run(_send(settings, email, timeout if wait else None)))
+
+
+def _stdin() -> str:
+    if sys.stdin is None:
+        raise ValueError("--text -: stdin is closed")
+    return sys.stdin.read()
+
+
+def _tell_id(id: int) -> None:
+    try:
+        typer.echo(str(id))
+    except OSError as error:
+        # The email is committed: another exit code than 0 would have scripts send it a second time.
+        give_up_stdout()
+        complain(f"email {id} is enqueued, but stdout cannot be written: {error.strerror}")
 
 
 def _email(*, attach: list[Path], **columns: Any) -> "Email":
@@ -115,11 +130,18 @@ def _context(text: str | None) -> Any:
     if text is None:
         return None
     if not text.lstrip().startswith("{"):
-        text = Path(text).read_text(encoding="utf-8")
+        try:
+            text = Path(text).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise ValueError(f"--context {text!r} is neither a JSON object nor a file with one: {why}") from None
     try:
-        return json.loads(text)
-    except ValueError as error:
+        context = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"--context is not JSON: {error}") from None
+    if not isinstance(context, dict):
+        raise ValueError(f"--context must be a JSON object, {{…}}, not {type(context).__name__}")  # noqa: TRY004  # as above
+    return context
 
 
 def _due(due_at: str | None, delay: float | None) -> datetime | None:
@@ -141,7 +163,7 @@ async def _send(settings: "Settings", email: "Email", wait: float | None) -> int
     async with migrated_database(settings) as engine:
         async with engine.begin() as connection:
             [id] = await enqueue(connection, email)
-        typer.echo(str(id))
+        _tell_id(id)
         if wait is None:
             return 0
         return await _wait(engine, settings, id, wait)

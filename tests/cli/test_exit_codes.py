@@ -115,6 +115,19 @@ def test_an_unknown_setting_in_the_file_is_named(outbox, tmp_path):
     assert_one_line(outbox("status"), 2, "retry_shedule", "outbox.toml")
 
 
+@pytest.mark.parametrize("option", ["--to", "--tag"])
+def test_text_that_no_database_holds_is_refused(outbox, outbox_db, option):
+    assert_one_line(outbox("list", option, "\udcff"), 2, option, r"b'\xff' is not text")
+
+
+@pytest.mark.parametrize(
+    ("args", "option"),
+    [(["status", "--max-wait", "long"], "--max-wait"), (["send", "--in", "long"], "--in")],
+)
+def test_the_words_of_our_libraries_do_not_leak(outbox, args, option):
+    assert_one_line(outbox(*args), 2, f"Invalid value for '{option}': 'long' is not a duration")
+
+
 def test_a_config_file_that_does_not_exist_is_named(outbox):
     assert_one_line(outbox("--config", "elsewhere.toml", "status"), 2, "elsewhere.toml")
 

@@ -29,15 +29,21 @@ TO = ("--to", "ada@example.org")
         ([*TO, "--text", "x", "--in", "soon"], ["--in", "soon"]),
         ([*TO, "--template", "t", "--text", "x"], ["template"]),
         ([*TO, "--template", "t", "--context", "{broken"], ["--context"]),
-        ([*TO, "--template", "t", "--context", "missing.json"], ["missing.json"]),
+        ([*TO, "--template", "t", "--context", "missing.json"], ["neither", "missing.json", "No such file"]),
+        ([*TO, "--template", "t", "--context", "[1]"], ["--context '[1]' is neither a JSON object nor a file"]),
+        ([*TO, "--template", "t", "--context", ""], ["--context '' is neither a JSON object nor a file"]),
+        ([*TO, "--template", "t", "--context", "list.json"], ["--context must be a JSON object, {…}, not list"]),
+        ([*TO, "--template", "t", "--context", '{"a": "\udcff"}'], ["context contains half a surrogate pair"]),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list | tuple) else None,
 )
-def test_what_could_never_be_sent_is_refused_in_one_line(outbox, outbox_db, sql, args, words):
+def test_what_could_never_be_sent_is_refused_in_one_line(outbox, outbox_db, sql, args, words, tmp_path):
+    (tmp_path / "list.json").write_text("[1]")
     answer = outbox("send", *args)
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith("outbox: ")
     assert answer.err.count("\n") == 1
+    assert "Value error" not in answer.err
     for word in words:
         assert word in answer.err
     assert sql("SELECT count(*) FROM email_outbox") == [(0,)]
