@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from outbox.cli import check, develop, pausing, rows, running, send, show, status
+from outbox.cli import check, develop, pausing, resolve, rows, running, send, show, status
 from outbox.cli.access import Access, refuse_password, require_folder
 from outbox.cli.output import FULL, complain, give_up_stdout, open_closed_streams
 from outbox.core.errors import DatabaseError, OutboxError, SettingsError
@@ -36,6 +36,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "show": show.show,
     "retry": rows.retry,
     "cancel": rows.cancel,
+    "resolve": resolve.resolve,
     "pause": pausing.pause,
     "resume": pausing.resume,
     "check": check.check,

@@ -6,7 +6,8 @@
     ├── ContentError         a row that cannot become a message; it ends that row alone
     │   └── AddressError     (also a ValueError) text that is not an address
     ├── NotNowError          a row that has to wait for a reason that is not its own; it costs no attempt
-    └── NotFoundError        no such row (exit code 1)
+    ├── NotFoundError        no such row (exit code 1)
+    └── StatusError          a row's status does not allow what was asked for (exit code 1)
 
 Faults of SMTP servers are not exceptions: they are outcomes and faults, see `outcome` and `classify`.
 """
@@ -45,3 +46,7 @@ class NotNowError(OutboxError):
 
 class NotFoundError(OutboxError):
     """There is no such row."""
+
+
+class StatusError(OutboxError):
+    """The status of the row does not allow what was asked for."""

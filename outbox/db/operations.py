@@ -246,7 +246,7 @@ def _obstacle(status: str, sensitive: bool) -> str:  # a column
     if status == Status.SENDING:
         return "is being sent right now"
     if status == Status.IN_DOUBT:
-        return "is in doubt: it may have been sent already"
+        return "is in doubt: it may have been sent already; see `outbox resolve`"
     if sensitive and status in RETRYABLE:
         return f"is already {status}, and its content was erased because it is sensitive"
     return f"is already {status}"

@@ -95,7 +95,7 @@ async def test_what_cannot_be_retried_is_told_why(operations, store, execute):
     assert changed.unchanged == {
         sent: "is already sent",
         erased: "is already failed, and its content was erased because it is sensitive",
-        doubt: "is in doubt: it may have been sent already",
+        doubt: "is in doubt: it may have been sent already; see `outbox resolve`",
         sending: "is being sent right now",
         pending: "is already pending",
         4711: "no such email",
