@@ -1,14 +1,18 @@
 """enqueue and Email in the application's own transactions."""
 
+import ast
 import asyncio
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine as create_sync_engine
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
 from sqlalchemy.orm import Session, scoped_session, selectinload, sessionmaker
 
@@ -34,6 +38,31 @@ async def test_what_is_committed_is_there_and_what_is_rolled_back_never_was(engi
         await session.commit()
     assert await subjects(execute) == ["kept"]
     assert [row.id for row in await execute("SELECT id FROM email_outbox")] == [id_]
+
+
+async def test_the_first_sample_of_the_readme_does_what_it_says(engine, execute):
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    sample = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert sample
+    code = compile(sample[1], "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    for _ in range(2):
+        order: Any = email(subject="stands for an order")
+        order.number, order.total = "A-1", 7
+        async with AsyncSession(engine) as session:
+            await eval(code, {"session": session, "order": order})
+    mails = await execute("SELECT idempotency_key FROM email_outbox WHERE template = 'order_confirmation'")
+    assert [row.idempotency_key for row in mails] == ["order-A-1"]
+
+
+async def test_an_added_email_with_a_known_key_is_refused_by_the_database(engine):
+    for again in (False, True):
+        async with AsyncSession(engine) as session:
+            session.add(email(idempotency_key="k"))
+            if again:
+                with pytest.raises(IntegrityError):
+                    await session.commit()
+            else:
+                await session.commit()
 
 
 async def test_ids_come_in_the_order_given_with_every_default_in_place(engine, execute, store):
