@@ -7,14 +7,17 @@ import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from outbox.core.text import clean_text
 
+if TYPE_CHECKING:
+    from rich.text import Text
+
 PIPE_WIDTH = 200
-"""Columns of a table that is not written to a terminal: wide enough for grep to find whole lines."""
+"""Columns of text that is not written to a terminal."""
 
 STYLES = {
     "sent": "green",
@@ -28,9 +31,18 @@ STYLES = {
 }
 """Colours of statuses and outcomes."""
 
-LONG = frozenset({"to", "recipient", "subject", "reply", "reason", "last error"})
-"""Columns that take several lines where the terminal is narrow."""
+WIDE, MEDIUM = 110, 70
+"""Columns of terminals that have room for everything, or for most."""
 
+WHOLE = ("reply", "reason", "last error")
+"""Columns that stand below their rows where the terminal is narrow, because their ends matter."""
+
+LONG = frozenset({"to", "recipient", "subject"})
+"""Columns that are cut there. Nothing is folded: halves of addresses cannot be read."""
+
+GAP = "  "
+SHORTEST, AMPLE = 16, 40
+"""Characters that are left of a cut column, at least; and what is enough for most addresses with a name."""
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 """What writing fails with where there is no room, or nothing to write to."""
@@ -99,24 +111,64 @@ def moment_text(moment: datetime | None) -> str:
 
 
 def print_table(columns: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
-    """A table on stdout. The columns `status` and `outcome` are coloured."""
-    from rich import box
-    from rich.table import Table
+    """A table on stdout, one line for each of `lines`. The columns `status` and `outcome` are coloured."""
+    from rich.padding import Padding
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in columns:
-        table.add_column(column, no_wrap=column not in LONG, overflow="fold")
-    for line in lines:
-        shown = [one_line(value) for value in line]
-        table.add_row(
-            *(
-                # Text, not str: rich would take "[bold]" in a subject for its markup.
-                Text(value, style=STYLES.get(value, "") if column in {"status", "outcome"} else "")
-                for column, value in zip(columns, shown, strict=True)
-            )
-        )
-    console().print(table)
+    # Text, not str: rich would take "[bold]" in a subject for its markup.
+    rows = [
+        [Text(one_line(cell), _style(name, cell)) for name, cell in zip(columns, line, strict=True)] for line in lines
+    ]
+    rows.insert(0, [Text(name, "bold") for name in columns])
+    room = table_width()
+    below = _below(columns, rows, room)
+    notes = [row.pop(below) for row in rows] if below is not None else []
+    kept = [name for number, name in enumerate(columns) if number != below]
+    widths = _widths(kept, rows, room)
+    rows.insert(1, [Text("─" * width) for width in widths])
+    out = console()
+    for number, row in enumerate(rows):
+        for cell, width in zip(row, widths, strict=True):
+            cell.truncate(width, overflow="ellipsis", pad=True)
+        line = Text(GAP).join(row)
+        line.rstrip()
+        out.print(line, soft_wrap=True)
+        if number > 1 and notes and notes[number - 1]:
+            out.print(Padding(Text(notes[number - 1].plain, "dim"), (0, 0, 0, 2 * len(GAP)), expand=False))
+
+
+def _below(columns: Sequence[str], rows: "Sequence[Sequence[Text]]", room: int | None) -> int | None:
+    """Number of the column that has to stand below, because its longest text does not fit."""
+    if room is None or sum(_natural(columns, rows)) + len(GAP) * (len(columns) - 1) <= room:
+        return None
+    return next((number for number, name in enumerate(columns) if name in WHOLE), None)
+
+
+def _natural(columns: Sequence[str], rows: "Sequence[Sequence[Text]]") -> list[int]:
+    return [max(row[number].cell_len for row in rows) for number in range(len(columns))]
+
+
+def _style(column: str, value: object) -> str:
+    return STYLES.get(str(value), "") if column in {"status", "outcome"} else ""
+
+
+def _widths(columns: Sequence[str], rows: "Sequence[Sequence[Text]]", room: int | None) -> list[int]:
+    """As wide as what is in them. The LONG ones give way until all fit: those beyond ample first, then subjects."""
+    widths = _natural(columns, rows)
+    long = [number for number, name in enumerate(columns) if name in LONG and widths[number] > SHORTEST]
+    excess = sum(widths) + len(GAP) * (len(columns) - 1) - (sys.maxsize if room is None else room)
+    while excess > 0 and long:
+        widest = max(long, key=lambda number: (widths[number] > AMPLE, columns[number] == "subject", widths[number]))
+        widths[widest] -= 1
+        excess -= 1
+        if widths[widest] == SHORTEST:
+            long.remove(widest)
+    return widths
+
+
+def table_width() -> int | None:
+    """Columns of the terminal; None where stdout is none: there nothing is cut, so that grep finds it."""
+    return console().width if sys.stdout.isatty() or "COLUMNS" in os.environ else None
 
 
 def console() -> Any:

@@ -1,13 +1,13 @@
 """`list`, `retry` and `cancel`: look at many rows, and act on them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from outbox.cli.access import MAX_ID, migrated_database, settings_of, stored_text
-from outbox.cli.output import complain, moment_text, one_line, print_json, print_table
+from outbox.cli.output import MEDIUM, WIDE, complain, moment_text, one_line, print_json, print_table, table_width
 from outbox.cli.pausing import pause_text
 from outbox.core.status import RETRYABLE, Status
 
@@ -43,16 +43,26 @@ def list_emails(
     if as_json:
         print_json([{name: getattr(email, name) for name in LISTED} for email in emails])
         return
-    print_table(
-        ["id", "status", "to", "subject", "tries", "when (UTC)", "last error"],
-        [
-            (e.id, e.status, _recipients(e), e.subject or _template(e), e.attempts, _when(e), e.last_error)
-            for e in emails
-        ],
-    )
+    _print(emails)
     if any(e.status in {Status.PENDING, Status.SENDING} for e in emails):
         for pause in pauses:
             typer.echo(one_line(pause))
+
+
+def _print(emails: "Sequence[Email]") -> None:
+    """As many columns as fit."""
+    room = table_width() or WIDE
+    columns: dict[str, Callable[[Email], object]] = {
+        "id": lambda e: e.id,
+        "status": lambda e: e.status,
+        "to": _recipients,
+    }
+    if room >= MEDIUM:
+        columns |= {"subject": lambda e: e.subject or _template(e)}
+    if room >= WIDE:
+        columns |= {"tries": lambda e: e.attempts}
+    columns |= {"when (UTC)": _when if room >= WIDE else _when_shortly, "last error": lambda e: e.last_error}
+    print_table(list(columns), [[value(email) for value in columns.values()] for email in emails])
 
 
 async def _emails(
@@ -74,6 +84,10 @@ def _recipients(email: "Email") -> str:
 
 def _template(email: "Email") -> str:
     return f"({email.template})" if email.template else ""
+
+
+def _when_shortly(email: "Email") -> str:
+    return _when(email)[len("2030-") : -len(":00")]
 
 
 def _when(email: "Email") -> str:

@@ -8,7 +8,7 @@ import typer
 
 from outbox.cli.access import MAX_ID, migrated_database, settings_of
 from outbox.cli.explain import look_around, why_not_sent
-from outbox.cli.output import moment_text, one_line, print_json, print_table
+from outbox.cli.output import MEDIUM, moment_text, one_line, print_json, print_table, table_width
 
 if TYPE_CHECKING:
     from outbox.db.models import Attempt, Email
@@ -96,15 +96,20 @@ def _print(shown: Shown) -> None:
         if value:
             out.print(Text(f"  {name:<12}", "dim").append(one_line(value)), soft_wrap=True)
     if shown.attempts:
-        print_table(
-            ["attempt", "at", "recipient", "outcome", "reply", "transport"],
-            [
-                (a.attempt, moment_text(a.attempted_at), a.recipient, a.outcome, _reply(a), a.transport)
-                for a in shown.attempts
-            ],
-        )
+        _print_attempts(shown.attempts)
     if shown.why:
         out.print(Text("not sent: ", "bold").append(one_line(shown.why)), soft_wrap=True)
+
+
+def _print_attempts(attempts: "list[Attempt]") -> None:
+    columns = ["attempt", "at (UTC)", "recipient", "outcome", "reply", "transport"]
+    if (table_width() or MEDIUM) < MEDIUM:
+        columns.pop()
+    lines = [
+        (a.attempt, moment_text(a.attempted_at).removesuffix(" UTC"), a.recipient, a.outcome, _reply(a), a.transport)
+        for a in attempts
+    ]
+    print_table(columns, [line[: len(columns)] for line in lines])
 
 
 def _reply(attempt: "Attempt") -> str:

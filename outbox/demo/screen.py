@@ -12,10 +12,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from outbox.core.address import parse_list
 from outbox.core.text import clean_text
 from outbox.db.models import Email
 from outbox.demo.catcher import Caught
 from outbox.demo.shop import EXPECTED
+
+NARROW = 72
+"""Columns of a terminal that has no room for errors beside addresses."""
 
 _STYLES = {"sent": "green", "failed": "red", "sending": "cyan"}
 
@@ -59,10 +63,17 @@ class Screen:
 
     def conclude(self, emails: Sequence[Email], faults: Sequence[str], folder: Path, seconds: float) -> None:
         """The status table as the database has it, and where everything lies."""
-        table = Table("id", "tag", "status", "attempts", "to", "last error", box=box.SIMPLE_HEAD, show_edge=False)
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        columns = ["tag", "status", "tries", "to", "last error"]
+        if self._console.width < NARROW:
+            columns.pop()
+        for column in columns:
+            table.add_column(column, no_wrap=column != "last error")  # addresses are never folded
         for email in emails:
-            cells = (str(email.id), email.tag, email.status, str(email.attempts), email.to_addrs, email.last_error)
-            table.add_row(*(Text(clean_text(cell or ""), _STYLES.get(cell or "", "")) for cell in cells))
+            to = ", ".join(mailbox.address for mailbox in parse_list(email.to_addrs).mailboxes)
+            cells = (email.tag, email.status, str(email.attempts), to, email.last_error)
+            shown = [Text(clean_text(cell or ""), _STYLES.get(cell or "", "")) for cell in cells]
+            table.add_row(*shown[: len(columns)])
         self._console.print(Text("email_outbox at the end", "bold"))
         self._console.print(table)
         self.say("\nThe order whose payment was declined left no row: its transaction rolled back.")
