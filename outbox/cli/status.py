@@ -1,13 +1,14 @@
 """`status`: how much is waiting, since when, who sends it, and whether mail is moving at all."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from outbox.cli.access import migrated_database, settings_of
-from outbox.cli.output import moment_text, print_json, print_table
+from outbox.cli.output import WIDE, moment_text, print_json, print_table, table_width
 from outbox.cli.pausing import pause_text, state_words
 from outbox.core.duration import format_duration, parse_duration
 
@@ -81,13 +82,7 @@ def _print(standing: Standing) -> None:
     oldest = standing.oldest_due_seconds
     typer.echo(f"oldest due  {'nothing is due' if oldest is None else 'waits for ' + format_duration(oldest)}\n")
     if standing.pollers:
-        print_table(
-            ["poller", "host", "pid", "version", "started", "seen", "alive"],
-            [
-                (p.name, p.host, p.pid, p.version, moment_text(p.started_at), moment_text(p.seen_at), _yes(p.alive))
-                for p in standing.pollers
-            ],
-        )
+        _print_pollers(standing.pollers)
     else:
         typer.echo("pollers     none\n")
     if standing.transports:
@@ -97,6 +92,21 @@ def _print(standing: Standing) -> None:
         )
     else:
         typer.echo("transports  none configured (OUTBOX_SMTP_URL)")
+
+
+def _print_pollers(pollers: "list[PollerFacts]") -> None:
+    columns: dict[str, Callable[[PollerFacts], object]] = {
+        "poller": lambda p: p.name,
+        "host": lambda p: p.host,
+        "pid": lambda p: p.pid,
+        "version": lambda p: p.version,
+        "started": lambda p: moment_text(p.started_at),
+        "seen": lambda p: moment_text(p.seen_at),
+        "alive": lambda p: _yes(p.alive),
+    }
+    if (table_width() or WIDE) < WIDE:
+        del columns["version"], columns["started"]
+    print_table(list(columns), [[value(poller) for value in columns.values()] for poller in pollers])
 
 
 def _yes(alive: bool) -> str:
