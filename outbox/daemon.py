@@ -196,7 +196,7 @@ class Poller:
         await self._loop.finish(max(0.0, end - time.monotonic()), self.hurry)
         left = max(FLUSH_BOUND, end - time.monotonic())
         await _bounded(self._loop.recorder.written(), left, "the last results could not be written")
-        await _bounded(self._pauses.round(), FLUSH_BOUND, "the state of the transports could not be told")
+        await _bounded(self._pauses.close(), FLUSH_BOUND, "the state of the transports could not be told")
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)

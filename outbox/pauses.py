@@ -32,6 +32,7 @@ class Pauses:
         self._one_at_a_time = asyncio.Lock()
         self._look = asyncio.Event()
         self._answers = True
+        self._closed = False
 
     def changed(self, transport: Transport) -> None:
         """`transport` found out that it is paused, or works again: tell the others soon."""
@@ -65,8 +66,16 @@ class Pauses:
     async def round(self) -> None:
         """Tell what changed here, adopt what changed elsewhere. Raises DatabaseError."""
         async with self._one_at_a_time:
+            if not self._closed:
+                await self._tell()
+                await self._adopt()
+
+    async def close(self) -> None:
+        """Tell what is left to tell. Afterwards the database is left alone, so that `run` can be cancelled at any
+        moment. Raises DatabaseError."""
+        async with self._one_at_a_time:
+            self._closed = True
             await self._tell()
-            await self._adopt()
 
     async def may_probe(self, transport: Transport) -> bool:
         """Whether a message may go out over `transport` to try it: one at a time, over all pollers."""
