@@ -1,5 +1,6 @@
 """Owns how we connect: driver, pragmas and transactions of SQLite, the pool of PostgreSQL."""
 
+import logging
 import sqlite3
 from importlib.util import find_spec
 from typing import Any
@@ -8,7 +9,10 @@ from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from outbox.core.errors import DatabaseError, SettingsError
+from outbox.db.file import WatchedFile
 from outbox.db.url import parse_url
+
+log = logging.getLogger("outbox.database")
 
 BUSY_SECONDS = 30.0
 """How long a statement waits for another writer of the same SQLite file."""
@@ -45,26 +49,34 @@ def _sqlite_engine(url: URL, pool_size: int) -> AsyncEngine:
     engine = create_async_engine(
         url, pool_size=pool_size, connect_args={"isolation_level": None, "timeout": BUSY_SECONDS}
     )
-    event.listen(engine.sync_engine, "do_connect", _probe)
     event.listen(engine.sync_engine, "connect", _prepare)
+    WatchedFile(str(url.database)).watch(engine)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine
-
-
-def _probe(_dialect: Any, _record: Any, arguments: list[Any], keywords: dict[str, Any]) -> None:
-    """A file that cannot be opened is met here, because aiosqlite's thread would outlive it and complain to nobody."""
-    sqlite3.connect(*arguments, **keywords).close()
 
 
 def _prepare(connection: Any, _record: Any) -> None:
     # One undecodable value must not spoil the claim of all other rows.
     connection.driver_connection.text_factory = _decode
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _use_wal(cursor)
     # Under NORMAL a power loss can take back the last commits: a lost "sent" is a second copy.
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _use_wal(cursor: Any) -> None:
+    """Only a file that nobody uses can change to WAL mode; else the next connection tries again."""
+    try:
+        cursor.execute("PRAGMA journal_mode=WAL")
+        [mode] = cursor.fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        mode = "busy"
+    if mode != "wal":
+        log.info("the database is not in WAL mode yet (%s): whoever reads it holds up our writes", mode)
 
 
 def _decode(value: bytes) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, event
 
+from outbox.db.file import identity
 from outbox.db.models import Email
 
 _MARK = "outbox_committed"
@@ -59,21 +60,38 @@ def _inserted(_mapper: Any, connection: Connection, _email: Email) -> None:
 
 class DataVersion:
     """Tells whether another connection has committed to a SQLite file (`PRAGMA data_version`): microseconds per call,
-    and no lock is taken, so it can be asked from the event loop."""
+    and no lock is waited for, so it can be asked from the event loop."""
 
     def __init__(self, path: Path | str) -> None:
-        uri = f"{Path(path).absolute().as_uri()}?mode=rw"  # read-only could not open a file in WAL mode alone
-        self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-        self._seen = self._version()
+        self._path = str(Path(path).absolute())
+        self._file = identity(self._path)
+        self._connection: sqlite3.Connection | None = None
+        self._seen = 0
+        self.changed()
 
     def changed(self) -> bool:
-        """Whether there was a commit since the last call, or since the start."""
-        before, self._seen = self._seen, self._version()
+        """Whether there was a commit since the last call, or since the start. False where nobody can tell, and for a
+        file that has taken the place of ours: more questions do not help a file in trouble."""
+        if identity(self._path) != self._file:
+            return False
+        try:
+            self._connection = self._connection or self._open()
+            before, self._seen = self._seen, _version(self._connection)
+        except sqlite3.Error:
+            self.close()
+            return False
         return self._seen != before
 
     def close(self) -> None:
         """Close its connection."""
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
-    def _version(self) -> int:
-        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+    def _open(self) -> sqlite3.Connection:
+        uri = f"{Path(self._path).as_uri()}?mode=rw"  # read-only could not open a file in WAL mode alone
+        return sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
