@@ -9,6 +9,7 @@ from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from outbox.core.errors import DatabaseError, SettingsError
+from outbox.db.checkpoint import Checkpoints, has_wal_reset_bug
 from outbox.db.file import WatchedFile
 from outbox.db.url import parse_url
 
@@ -52,7 +53,23 @@ def _sqlite_engine(url: URL, pool_size: int) -> AsyncEngine:
     event.listen(engine.sync_engine, "connect", _prepare)
     WatchedFile(str(url.database)).watch(engine)
     event.listen(engine.sync_engine, "begin", _begin)
+    if has_wal_reset_bug(sqlite3.sqlite_version_info):
+        _checkpoint_ourselves(engine)
     return engine
+
+
+def _checkpoint_ourselves(engine: AsyncEngine) -> None:
+    checkpoints = Checkpoints(str(engine.url.database))
+
+    def prepare(connection: Any, _record: Any) -> None:
+        checkpoints.prepare(connection)
+
+    def begun(connection: Connection) -> None:
+        if not connection.get_execution_options().get(_READ):
+            checkpoints.before_writing(connection)
+
+    event.listen(engine.sync_engine, "connect", prepare)
+    event.listen(engine.sync_engine, "begin", begun)
 
 
 def _prepare(connection: Any, _record: Any) -> None:
