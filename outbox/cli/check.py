@@ -27,6 +27,13 @@ class Finding:
     subject: str
     text: str
     good: bool = True
+    warning: bool = False
+    """To be acted upon, but mail goes out: no reason to fail."""
+
+    @property
+    def mark(self) -> str:
+        """What its line begins with."""
+        return "!" if self.warning else "✓" if self.good else "✗"
 
 
 def check(context: typer.Context) -> None:
@@ -43,12 +50,13 @@ async def _print_findings(settings: "Settings") -> bool:
     all_good = True
     async for finding in _findings(settings):
         all_good = all_good and finding.good
-        typer.echo(one_line(f"{'✓' if finding.good else '✗'} {finding.subject}: {finding.text}"))
+        typer.echo(one_line(f"{finding.mark} {finding.subject}: {finding.text}"))
     return all_good
 
 
 async def _findings(settings: "Settings") -> AsyncIterator[Finding]:
-    yield await _database(settings)
+    for finding in await _database(settings):
+        yield finding
     if settings.sender or settings.transports:
         yield _sender(settings)
     if not settings.transports:
@@ -60,15 +68,22 @@ async def _findings(settings: "Settings") -> AsyncIterator[Finding]:
         yield finding
 
 
-async def _database(settings: "Settings") -> Finding:
+async def _database(settings: "Settings") -> list[Finding]:
+    from outbox.db.checkpoint import sqlite_facts
     from outbox.db.schema import HEAD
 
     try:
         async with migrated_database(settings) as engine:
             where = engine.url.render_as_string(hide_password=True)
+            sqlite = sqlite_facts() if engine.dialect.name == "sqlite" else None
     except DatabaseError as error:
-        return Finding("database", str(error), good=False)
-    return Finding("database", f"{where}, schema {HEAD}")
+        return [Finding("database", str(error), good=False)]
+    if sqlite is None:
+        return [Finding("database", f"{where}, schema {HEAD}")]
+    found = [Finding("database", f"{where}, schema {HEAD}, SQLite {sqlite.version}")]
+    if sqlite.warning:
+        found.append(Finding("sqlite", sqlite.warning, warning=True))
+    return found
 
 
 def _sender(settings: "Settings") -> Finding:

@@ -13,6 +13,7 @@ from outbox.cli.pausing import pause_text, state_words
 from outbox.core.duration import format_duration, parse_duration
 
 if TYPE_CHECKING:
+    from outbox.db.checkpoint import SqliteFacts
     from outbox.db.operations import PollerFacts, TransportFacts
     from outbox.settings import Settings
 
@@ -25,6 +26,7 @@ class Standing:
     oldest_due_seconds: float | None
     pollers: "list[PollerFacts]"
     transports: "list[TransportFacts]"
+    sqlite: "SqliteFacts | None" = None
 
     def why_not_moving(self, limit: float) -> str | None:
         """One line that says why mail does not move, or None where it does. `limit` is in seconds."""
@@ -63,6 +65,7 @@ def status(
 
 
 async def _standing(settings: "Settings") -> Standing:
+    from outbox.db.checkpoint import sqlite_facts
     from outbox.db.operations import Operations, TransportFacts
 
     async with migrated_database(settings) as engine:
@@ -74,6 +77,7 @@ async def _standing(settings: "Settings") -> Standing:
             oldest_due_seconds=await operations.oldest_due_seconds(),
             pollers=await operations.pollers(),
             transports=list((configured | on_record).values()),
+            sqlite=sqlite_facts() if engine.dialect.name == "sqlite" else None,
         )
 
 
@@ -92,6 +96,8 @@ def _print(standing: Standing) -> None:
         )
     else:
         typer.echo("transports  none configured (OUTBOX_SMTP_URL)")
+    if standing.sqlite:
+        typer.echo(f"sqlite      {standing.sqlite.warning or standing.sqlite.version}")
 
 
 def _print_pollers(pollers: "list[PollerFacts]") -> None:

@@ -1,12 +1,14 @@
 """`check` names what is wrong and what to do."""
 
+import pytest
+
 
 def test_everything_in_order_is_exit_0(shell, catch, outbox_db, tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "welcome.txt").write_text("Hello {{ name }}")
     answer = shell("check", OUTBOX_SMTP_URL=catch.url, OUTBOX_TEMPLATES="templates")
     assert (answer.code, answer.err) == (0, "")
-    marks = [line[0] for line in answer.out.splitlines()]
+    marks = [line[0] for line in answer.out.splitlines() if not line.startswith("! sqlite")]
     assert marks == ["✓"] * 4
     for word in ("database", "schema 0001", "sender", catch.url, "SIZE 52428800", "templates"):
         assert word in answer.out
@@ -50,3 +52,24 @@ def test_an_unusable_configuration_is_exit_2(outbox, monkeypatch):
     answer = outbox("check")
     assert (answer.code, answer.out) == (2, "")
     assert "OUTBOX_LEASE" in answer.err
+
+
+@pytest.mark.parametrize(("version", "affected"), [((3, 40, 1), True), ((3, 51, 3), False)])
+def test_a_sqlite_with_the_wal_reset_bug_is_a_warning(outbox, outbox_db, monkeypatch, version, affected):
+    name = ".".join(map(str, version))
+    monkeypatch.setattr("sqlite3.sqlite_version_info", version)
+    monkeypatch.setattr("sqlite3.sqlite_version", name)
+    lines = outbox("check").out.splitlines()
+    assert lines[0].endswith(f"SQLite {name}")
+    warnings = [line for line in lines if line.startswith("!")]
+    assert len(warnings) == affected
+    if affected:
+        assert warnings[0].startswith("! sqlite: 3.40.1 has the WAL-reset bug")
+        assert "wal_autocheckpoint=0" in warnings[0]
+
+
+def test_a_warning_fails_nothing():
+    from outbox.cli.check import Finding
+
+    warning = Finding("sqlite", "old", warning=True)
+    assert (warning.good, warning.mark) == (True, "!")

@@ -41,7 +41,8 @@ def test_status_in_json_has_the_promised_keys(outbox, database, monkeypatch):
     monkeypatch.setenv("OUTBOX_DATABASE_URL", database)
     monkeypatch.setenv("OUTBOX_SMTP_URL", "smtp://127.0.0.1:1")
     shown = json.loads(outbox("status", "--json").out)
-    assert set(shown) == {"counts", "oldest_due_seconds", "pollers", "transports"}
+    assert set(shown) == {"counts", "oldest_due_seconds", "pollers", "transports", "sqlite"}
+    assert (shown["sqlite"] is None) == database.startswith("postgresql")
     assert shown["counts"]["pending"] == 0
     assert (shown["oldest_due_seconds"], shown["pollers"]) == (None, [])
     assert shown["transports"] == [
@@ -71,3 +72,19 @@ def test_check_exits_1_and_says_why(outbox, outbox_db, sql):
     answer = outbox("status", "--check", "--json")
     assert answer.code == 1
     assert json.loads(answer.out)["counts"]["pending"] == 1
+
+
+@pytest.mark.parametrize(("version", "affected"), [((3, 40, 1), True), ((3, 51, 3), False)])
+def test_a_sqlite_with_the_wal_reset_bug_is_told_and_no_reason_to_fail(
+    outbox, outbox_db, monkeypatch, version, affected
+):
+    name = ".".join(map(str, version))
+    monkeypatch.setattr("sqlite3.sqlite_version_info", version)
+    monkeypatch.setattr("sqlite3.sqlite_version", name)
+    answer = outbox("status")
+    assert answer.code == 0
+    assert answer.out.splitlines()[-1].startswith(f"sqlite      {name}")
+    assert ("has the WAL-reset bug" in answer.out) == affected
+    told = json.loads(outbox("status", "--json").out)["sqlite"]
+    assert (told["version"], told["warning"] is not None) == (name, affected)
+    assert outbox("status", "--check").code == 0
