@@ -64,18 +64,23 @@ class OnePoller:
     results: list[Result] = field(default_factory=list)
 
 
+async def always():
+    """The final dot may leave at once."""
+    return True
+
+
 @dataclass
 class Server:
     """The transport and the server behind it."""
 
     name: str = "default"
-    paused_for: float = 0.0
+    failures: int = 0
     kinds: dict[int, Kind] = field(default_factory=dict)
     end: str = "answered"
     taken: list[str] = field(default_factory=list)
     asked: tuple[str, ...] = ()
 
-    async def send(self, message, *, still_owned, before_dot=None):  # noqa: ARG002  # the transport's signature
+    async def send(self, message, *, attempt, still_owned, before_dot, between):  # noqa: ARG002  # the transport's
         self.asked, self.taken = message.recipients, []
         kinds = {r: self.kinds.get(n, Kind.ACCEPTED) for n, r in enumerate(message.recipients)}
         outcomes = {r: Outcome(kind, REPLIES[kind]) for r, kind in kinds.items() if kind is not Kind.ACCEPTED}
@@ -84,7 +89,7 @@ class Server:
             return Report({}, Fault(Scope.PAUSE, "421 closing"))
         if self.end == "killed before the dot":
             raise KilledError
-        if accepted and before_dot and not await before_dot(outcomes | {r: Outcome(Kind.IN_DOUBT) for r in accepted}):
+        if accepted and not await before_dot(outcomes | {r: Outcome(Kind.IN_DOUBT) for r in accepted}):
             return Report(outcomes, Fault(Scope.STOPPING, "not on record"))
         if self.end != "not taken, answer lost":
             self.taken = accepted
@@ -187,7 +192,9 @@ class OutboxMachine(RuleBasedStateMachine):
         self.server.kinds, self.server.end, self.server.asked, self.server.taken = kinds, end, (), []
         killed = False
         try:
-            result = self.run(self.delivery(poller).attempt(row, expired=False, still_owned=lambda: True))
+            result = self.run(
+                self.delivery(poller).attempt(row, expired=False, still_owned=lambda: True, may_leave=always)
+            )
             poller.results.append(result)
         except KilledError:
             killed = True

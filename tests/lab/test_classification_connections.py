@@ -97,7 +97,8 @@ def closing(request, smtpd):
     if request.param == "RCPT":
         smtpd.faults["rcpt"] = {**refused, "bob@example.org": ["421 4.3.2 closing"]}
     else:
-        smtpd.faults = {"rcpt": refused, "data": lambda _: "421 4.3.2 closing" if asked(smtpd, "bob") == 1 else None}
+        once = ["421 4.3.2 closing"]
+        smtpd.faults = {"rcpt": refused, "data": lambda _: once.pop() if once and asked(smtpd, "bob") else None}
     return request.param
 
 
