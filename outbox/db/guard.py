@@ -138,7 +138,7 @@ class SessionGuard(Guard):
                 self._driver = (await connection.get_raw_connection()).driver_connection
         except FAILURES as error:
             await self._let_go()
-            raise database_error(error) from error
+            raise database_error(error, self._engine.url) from error
         if not taken:  # by our own session, which the server has not given up yet
             await self._let_go()
             raise DatabaseError("the session that shows that this poller lives cannot be taken up again yet")
@@ -158,7 +158,7 @@ class SessionGuard(Guard):
             async with asyncio.timeout(PATIENCE), self._engine.connect() as connection:
                 keys = set((await connection.scalars(held)).all())
         except FAILURES as error:
-            raise database_error(error) from error
+            raise database_error(error, self._engine.url) from error
         return {name for name in names if _key(name) not in keys}
 
     async def release(self) -> None:

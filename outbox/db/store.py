@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, LargeBinary, Text, cast, delete, func, insert, select, update
+from sqlalchemy import URL, ColumnElement, LargeBinary, Text, cast, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from outbox.core.claim import INLINE, AttachedFile, Claimed, Result
@@ -229,22 +229,22 @@ class Store(ABC):
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """For single reads: no transaction, no lock. Raises DatabaseError for whatever the database fails at."""
-        async with _told(), asyncio.timeout(PATIENCE), self._reader.connect() as connection:
+        async with _told(self._engine.url), asyncio.timeout(PATIENCE), self._reader.connect() as connection:
             yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """One short transaction. Raises DatabaseError for whatever the database fails at."""
-        async with _told(), asyncio.timeout(PATIENCE), self._engine.begin() as connection:
+        async with _told(self._engine.url), asyncio.timeout(PATIENCE), self._engine.begin() as connection:
             yield connection
 
 
 @asynccontextmanager
-async def _told() -> AsyncIterator[None]:
+async def _told(url: URL) -> AsyncIterator[None]:
     try:
         yield
     except FAILURES as error:
-        raise database_error(error) from error
+        raise database_error(error, url) from error
 
 
 def open_store(engine: AsyncEngine) -> Store:
