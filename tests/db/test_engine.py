@@ -74,3 +74,22 @@ async def test_a_transaction_on_sqlite_locks_at_its_begin_and_a_read_does_not(sq
         await reader.execute(text("SELECT 1"))
         assert not await in_transaction(reader)
     await engine.dispose()
+
+
+async def test_a_file_in_use_is_written_without_wal_and_changes_to_it_when_it_can(tmp_path, monkeypatch):
+    monkeypatch.setattr("outbox.db.engine.BUSY_SECONDS", 0.01)
+    path = tmp_path / "used.db"
+    application = sqlite3.connect(path, isolation_level=None)
+    application.execute("CREATE TABLE mine (x)")
+    application.execute("BEGIN IMMEDIATE")
+    engine = create_engine(f"sqlite:///{path}")
+    async with read_only(engine).connect() as connection:
+        assert (await connection.execute(text("PRAGMA journal_mode"))).scalar_one() == "delete"
+        application.execute("COMMIT")
+    async with engine.begin() as connection:
+        await connection.execute(text("INSERT INTO mine VALUES (1)"))
+    await engine.dispose()
+    async with engine.connect() as connection:
+        assert (await connection.execute(text("PRAGMA journal_mode"))).scalar_one() == "wal"
+    await engine.dispose()
+    application.close()
