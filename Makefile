@@ -34,6 +34,7 @@ soak: $(VENV)/.ready  ## break everything for ten minutes and judge (EMAILS= KIL
 	@$(BIN)/python -m soak --emails $(EMAILS) --kills $(KILLS) --restarts $(RESTARTS) --stops $(STOPS) \
 		--minutes $(MINUTES) --seed $(SEED) --database $(DATABASE) $(SOAK)
 	@MODEL_EXAMPLES=150 $(BIN)/python -m pytest -q -n 2 --timeout 1800 tests/lab/test_model.py
+	@HOSTILE_ROUNDS=25 $(BIN)/python -m pytest -q -n 2 --timeout 1800 tests/poller/test_hostile_rows.py -k every_hostile_row
 
 check: $(VENV)/.ready  ## style, types and the direction of imports
 	$(BIN)/ruff check .
