@@ -67,8 +67,8 @@ class Poller:
         try:
             await require_schema(self._engine)
             await self._guard.hold(self.name)
+            await self._takeover.look()  # first, since signing on forgets those who are long gone, and their guards
             await self._maintenance.round()
-            await self._takeover.look()
             await self._pauses.round()
         except BaseException:
             await self._guard.release()

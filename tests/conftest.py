@@ -9,7 +9,7 @@ from hypothesis import settings
 settings.register_profile("outbox", deadline=None)
 settings.load_profile("outbox")
 
-pytest_plugins = ["tests.fixtures.database", "tests.fixtures.smtpd", "tests.fixtures.aftermath"]
+pytest_plugins = ["tests.fixtures.database", "tests.fixtures.smtpd", "tests.fixtures.aftermath", "tests.fixtures.clock"]
 
 
 @pytest.fixture(autouse=True)

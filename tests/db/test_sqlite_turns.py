@@ -6,18 +6,6 @@ from outbox.db.engine import create_engine
 from outbox.db.sqlite import BURST, LONGEST_REST, SqliteStore
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 async def store(sqlite_database, clock):
     store = SqliteStore(create_engine(sqlite_database), clock)

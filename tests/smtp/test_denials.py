@@ -13,18 +13,6 @@ RELAY = "554 5.7.1 <ada@example.org>: Relay access denied"
 SENDER = "553 5.7.1 Sender address rejected: not owned by user"
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 async def transport(smtpd, clock):
     transport = Transport("main", TransportSettings(url=smtpd.url), clock=clock, random=random.Random(1))

@@ -8,13 +8,7 @@ from hypothesis import strategies as st
 
 from outbox.core.outcome import Fault, Scope
 from outbox.smtp.health import Health
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.fixtures.clock import Clock
 
 
 def paused(scope: Scope, times: int, seed: int = 1, wait: float | None = None) -> Health:

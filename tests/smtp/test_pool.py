@@ -9,18 +9,6 @@ from outbox.smtp.connection import Connection, open_connection
 from outbox.smtp.pool import NoConnectionError, Pool
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 async def make(smtpd, clock):
     """Makes pools of the test's server, and closes them."""

@@ -14,18 +14,6 @@ DOWN = Fault(Scope.PAUSE, "mx:25: connect: refused")
 BY_HAND = Fault(Scope.BY_HAND, "paused by hand since noon", float("inf"))
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 async def transport(smtpd, clock):
     settings = TransportSettings(url=smtpd.url, max_connections=4)

@@ -15,18 +15,6 @@ from tests.fixtures.scripted_smtpd import EHLO, GREETING, HELLO, MAIL, RCPT
 MESSAGE = Message("shop@example.com", ("ada@example.org",), b"Subject: Hi\r\n\r\nhello\r\n")
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 async def make(clock):
     transports: list[Transport] = []

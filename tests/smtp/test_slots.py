@@ -15,18 +15,6 @@ MESSAGE = Message("shop@example.com", ("ada@example.org",), b"Subject: Hi\r\n\r\
 CROWDED = "432 4.3.2 Concurrent connections limit exceeded"
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 async def transport(smtpd, clock):
     settings = TransportSettings(url=smtpd.url, max_connections=4)

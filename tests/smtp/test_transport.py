@@ -16,18 +16,6 @@ MESSAGE = Message("shop@example.com", (ADA, BOB, CY), b"Subject: Hi\r\n\r\nhello
 TO_ADA = Message("shop@example.com", (ADA,), b"Subject: Hi\r\n\r\nhello\r\n")
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 async def make(clock):
     """Makes transports, and closes them."""
