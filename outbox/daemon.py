@@ -37,6 +37,9 @@ log = logging.getLogger("outbox")
 WATCH_INTERVAL = 0.02
 """Seconds between looks at SQLite's data_version; each look costs microseconds."""
 
+LOCK_PATIENCE = 5.0
+"""Seconds to wait for another writer of a SQLite file. Everything is tried again, and a stop should not take long."""
+
 FLUSH_BOUND = 5.0
 """Seconds for the last results to be written on the way out. What is not written then is sent again after its lease:
 a copy, never a loss."""
@@ -115,6 +118,7 @@ class Poller:
     def hurry(self) -> None:
         """Break off what is in flight, now: what was not tried is given back, what may have arrived is in doubt."""
         self._composer.abort()
+        self._loop.hurry()
         for transport in self._transports.values():
             transport.abort()
 
@@ -124,7 +128,7 @@ class Poller:
         sender = settings.default_sender
         chance = random.Random()  # noqa: S311  # jitter, not secrets
         self._asyncio_loop = asyncio.get_running_loop()
-        self._engine = create_engine(settings.database_url.get_secret_value())
+        self._engine = create_engine(settings.database_url.get_secret_value(), patience=LOCK_PATIENCE)
         self._store = open_store(self._engine)
         self._guard = open_guard(self._engine)
         self._registry = Registry(self._store)

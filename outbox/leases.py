@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from outbox.core.claim import Claimed, Result
@@ -20,16 +20,18 @@ def lease_clock() -> Callable[[], float]:
     """A clock that never goes back and does not stand still while the machine is suspended.
 
     Linux's CLOCK_BOOTTIME counts suspension. A virtual machine that was frozen and is let go on does not even see
-    that; its wall clock is set right afterwards. So the one that went on furthest counts: too late gives a row back
-    untried, too early would send it twice.
+    that; its wall clock is set right afterwards. So whichever went on further since the last look counts: too fast a
+    clock gives a row back untried, too slow a one would send it twice.
     """
     boot_id = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    boot, wall, latest = time.clock_gettime(boot_id), time.time(), 0.0
+    boot, wall, gone = time.clock_gettime(boot_id), time.time(), 0.0
 
     def clock() -> float:
-        nonlocal latest
-        latest = max(latest, time.clock_gettime(boot_id) - boot, time.time() - wall)
-        return latest
+        nonlocal boot, wall, gone
+        boot_before, boot = boot, time.clock_gettime(boot_id)
+        wall_before, wall = wall, time.time()
+        gone += max(boot - boot_before, wall - wall_before)  # the former never goes back
+        return gone
 
     return clock
 
@@ -59,6 +61,11 @@ class Leases:
 
     def __len__(self) -> int:
         return len(self._held)
+
+    @property
+    def ids(self) -> Collection[int]:
+        """The rows that are held."""
+        return self._held.keys()
 
     def add(self, rows: Iterable[Claimed], since: float) -> None:
         """Hold `rows`, claimed by a statement sent at `since`."""

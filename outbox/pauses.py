@@ -29,6 +29,7 @@ class Pauses:
         self._untold: dict[str, None] = {}  # transports that changed here, in that order
         self._won: set[str] = set()
         """Transports whose probe is ours."""
+        self._kept: dict[str, float] = {}
         self._one_at_a_time = asyncio.Lock()
         self._look = asyncio.Event()
         self._answers = True
@@ -112,13 +113,20 @@ class Pauses:
     async def _adopt(self) -> None:
         for name in tuple(self._won):
             if self._transports[name].probing:
-                await self._table.keep_probe(name)
+                await self._keep_probe(name)
             elif name not in self._untold:
                 self._won.discard(name)
         found = await self._table.read()
         for name, transport in self._transports.items():
             if name not in self._untold and not self._is_our_probe(name, found.get(name)):
                 self._adopt_one(transport, found.get(name))
+
+    async def _keep_probe(self, name: str) -> None:
+        """At intervals only: on SQLite what is written here is a hint to look again."""
+        now = asyncio.get_running_loop().time()
+        if now - self._kept.get(name, -INTERVAL) >= INTERVAL:
+            self._kept[name] = now
+            await self._table.keep_probe(name)
 
     def _is_our_probe(self, name: str, fault: Fault | None) -> bool:
         return name in self._won and fault is not None and fault.scope is not Scope.BY_HAND

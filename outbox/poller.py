@@ -22,6 +22,9 @@ from outbox.waiting import Waiting, Window
 
 log = logging.getLogger("outbox.poller")
 
+ABORT_BOUND = 5.0
+"""Seconds for deliveries to end after all connections were broken off."""
+
 BACKLOG = 2 * LARGEST
 """Results waiting to be written from which on nothing more is claimed."""
 
@@ -93,6 +96,10 @@ class PollLoop:
                 return
             await self._rest()
 
+    def hurry(self) -> None:
+        """No more final dots leave."""
+        self._window.close()
+
     def stop(self) -> None:
         """Have `run` return soon: a claim under way is awaited, so that no row is claimed by nobody."""
         self._stopping = True
@@ -111,8 +118,9 @@ class PollLoop:
         if self._in_flight:
             log.warning("%d deliveries did not finish within %.0f s and are broken off", len(self._in_flight), within)
             abort()
-            self._window.close()
-            await asyncio.wait(self._in_flight)
+            await asyncio.wait(self._in_flight, timeout=ABORT_BOUND)
+            for task in self._in_flight:  # it waits for the database or a child; its dot has not left
+                task.cancel()
 
     def _recovering(self) -> bool:
         """Whether a transport had trouble just now and may be back in a moment; a drain waits for that, not longer."""
@@ -133,7 +141,7 @@ class PollLoop:
             poller=self.name,
             lease=self._pace.lease,
             message_ids=ids,
-            alone=not self.leases,
+            held=self.leases.ids,
             without=self._delivery.as_rows_name(self._waiting.full),
         )
         self.leases.add(rows, since)

@@ -135,6 +135,9 @@ class Judge:
         outage = _within(diary.outages, copy.t - lease, copy.t + lease + SLOW_COMMIT)
         # Leases are renewed at a third of their length: a shorter outage ends none of them.
         long = _within((o for o in diary.outages if o.end - o.begin > lease * 0.6), copy.t - lease, copy.t + lease)
+        # A daemon that was stopped past its lease has lost what it had at the dot then, however it ended later.
+        if _within(diary.stops.get(copy.who, ()), copy.t, copy.t + SLOW_COMMIT):
+            return "its daemon was stopped past its lease"
         kill = self._kills.get(copy.who)
         if kill and copy.t <= kill.t <= copy.t + (SLOW_COMMIT if not outage else 60) and not late:
             self._unrecorded_by_kill[kill.label].add(copy.message)

@@ -21,15 +21,15 @@ BUSY_SECONDS = 30.0
 _READ = "outbox_read"
 
 
-def create_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
-    """An engine for the outbox's own transactions; nothing is connected yet.
+def create_engine(url: str, *, pool_size: int = 5, patience: float = BUSY_SECONDS) -> AsyncEngine:
+    """An engine for the outbox's own transactions; nothing is connected yet. `patience`: seconds for SQLite's lock.
 
     Transactions on SQLite begin IMMEDIATE, because one that reads first and writes later fails at once, without
     waiting, when another commit came between. Raises SettingsError, which never repeats the URL's password.
     """
     parsed, arguments = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
-        return _sqlite_engine(parsed, pool_size)
+        return _sqlite_engine(parsed, pool_size, patience)
     if find_spec("asyncpg") is None:
         raise SettingsError("database_url: PostgreSQL needs asyncpg: install email-outbox[postgres]")
     # Recycled, so that a firewall's idle limit is not met inside a transaction.
@@ -44,12 +44,10 @@ def read_only(engine: AsyncEngine) -> AsyncEngine:
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
-def _sqlite_engine(url: URL, pool_size: int) -> AsyncEngine:
+def _sqlite_engine(url: URL, pool_size: int, patience: float) -> AsyncEngine:
     if sqlite3.sqlite_version_info < (3, 35):
         raise DatabaseError(f"SQLite 3.35 or newer is needed (RETURNING); this Python has {sqlite3.sqlite_version}")
-    engine = create_async_engine(
-        url, pool_size=pool_size, connect_args={"isolation_level": None, "timeout": BUSY_SECONDS}
-    )
+    engine = create_async_engine(url, pool_size=pool_size, connect_args={"isolation_level": None, "timeout": patience})
     event.listen(engine.sync_engine, "connect", _prepare)
     WatchedFile(str(url.database)).watch(engine)
     event.listen(engine.sync_engine, "begin", _begin)

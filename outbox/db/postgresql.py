@@ -22,7 +22,7 @@ _TAKE = text(f"""
         FROM unnest(CAST(:lanes AS smallint[]), CAST(:shares AS int[])) AS lane (priority, share)
         CROSS JOIN LATERAL (
             SELECT id, due_at, status FROM email_outbox
-            WHERE priority = lane.priority AND due_at <= now() AND claimed_by IS DISTINCT FROM CAST(:poller AS text)
+            WHERE priority = lane.priority AND due_at <= now() AND id <> ALL (CAST(:held AS bigint[]))
                 AND coalesce(transport, '') <> ALL (CAST(:without AS text[]))
                 AND (status = 'sending' AND attempts >= :suspect AND due_at > now() - make_interval(secs => :wait))
                     = CAST(:suspects AS boolean)
@@ -80,6 +80,7 @@ class PostgresqlStore(Store):
             "lease": claim.lease,
             "prefix": claim.message_ids.prefix,
             "suffix": claim.message_ids.suffix,
+            "held": list(claim.held),
             "suspect": SUSPECT,
             "wait": SUSPECT_WAIT,
             "suspects": suspects,

@@ -21,7 +21,8 @@ _DUE = text(
     " UNION ALL ".join(
         "SELECT * FROM (SELECT id, due_at, status = 'sending' AS taken_over,"  # noqa: S608  # no input
         f" (julianday({_NOW}) - julianday(due_at)) * 86400.0 AS overdue FROM email_outbox"
-        f" WHERE priority = {lane} AND due_at <= {_NOW} AND claimed_by IS NOT :poller"
+        f" WHERE priority = {lane} AND due_at <= {_NOW}"
+        " AND id NOT IN (SELECT value FROM json_each(:held))"
         " AND coalesce(transport, '') NOT IN (SELECT value FROM json_each(:without))"
         " AND (status = 'sending' AND attempts >= :suspect AND due_at > strftime('%Y-%m-%d %H:%M:%f', 'now', :wait))"
         f" = :suspects ORDER BY due_at, id LIMIT :share{lane})"
@@ -121,7 +122,7 @@ class SqliteStore(Store):
         # Looked up and updated apart, because RETURNING tells only the new status; nobody writes in between.
         which = {
             **{f"share{lane}": share for lane, share in enumerate(shares)},
-            "poller": claim.poller,
+            "held": json.dumps(list(claim.held)),
             "suspect": SUSPECT,
             "wait": _shift(-SUSPECT_WAIT),
             "suspects": int(suspects),

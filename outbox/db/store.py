@@ -47,6 +47,7 @@ class Claim:
     poller: str
     lease: float
     message_ids: MessageIds
+    held: Collection[int] = ()
     without: Sequence[str] = ()  # transports
 
 
@@ -65,24 +66,24 @@ class Store(ABC):
         poller: str,
         lease: float,
         message_ids: MessageIds,
-        alone: bool = False,
+        held: Collection[int] = (),
         without: Sequence[str] = (),
     ) -> list[Claimed]:
         """Up to `limit` due rows, taken for `lease` seconds: pending ones, and those whose last owner's lease ended.
 
         The attempt is counted and the Message-ID fixed here, before anything is sent. The most urgent come first.
-        A poller never takes its own rows over: it renews them. Where nothing else is due, one suspect may be taken by
-        a poller that holds nothing else (`alone`). Rows `without`: those of these transports stay as they are; ''
+        Rows `held` are not taken over by the poller that holds them: it renews them. Where nothing else is due, one
+        suspect may be taken by a poller that holds nothing. Rows of the transports `without` stay as they are; ''
         stands for rows that name none.
         """
         due = await self._due(limit, without)
         if not any(due):
             return []
         self._turn += 1
-        claim = Claim(uuid.uuid4().hex, poller, lease, message_ids, without)
+        claim = Claim(uuid.uuid4().hex, poller, lease, message_ids, held, without)
         async with self.write() as connection:
             rows = await self._take(connection, lane_shares(due, limit, self._turn), claim, suspects=False)
-            for lane in LANES if alone and not rows else ():
+            for lane in () if held or rows else LANES:
                 one = [int(lane == other) for other in LANES]
                 rows = rows or await self._take(connection, one, claim, suspects=True)
             tried = [row for row, _ in rows if not row.message_id.startswith(message_ids.prefix)]

@@ -37,7 +37,8 @@ class Health:
     @property
     def fault(self) -> Fault | None:
         """What was wrong last, None when all is well. Its `wait` is what is left of the pause."""
-        return replace(self._fault, wait=self.paused_for) if self._fault else None
+        # Whoever is told of it now was not the one at whose offer it came up.
+        return replace(self._fault, wait=self.paused_for, about_message=False) if self._fault else None
 
     @property
     def by_hand(self) -> bool:

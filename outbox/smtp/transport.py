@@ -132,7 +132,7 @@ class Transport:
                     report.fault = report.fault or Fault(Scope.STOPPING, NOT_ON_RECORD)
         finally:
             if self._probe is message:
-                self._probe = None
+                self._end_probe()
         return report
 
     def adopt(self, fault: Fault | None) -> bool:
@@ -234,6 +234,12 @@ class Transport:
                 self._pool.resize(self._slots.count)
             if pauses == self._health.pauses:
                 self._recover()
+
+    def _end_probe(self) -> None:
+        """The next one may probe at once where this one learned nothing: refused before a word was said, say."""
+        self._probe = None
+        if self._health.failures and self.paused_for == 0:
+            self._changed()
 
     def _recover(self) -> None:
         if not self._health.by_hand and self._health.succeeded():

@@ -1,6 +1,6 @@
 """Rows for the tests of the store, inserted as any program would."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,12 +32,12 @@ async def claim(
     *,
     lease: float = 60.0,
     poller: str = "poller",
-    alone: bool = False,
+    held: Collection[int] = (0,),
     without: Sequence[str] = (),
 ) -> list[Claimed]:
-    """A claim with Message-IDs of its own."""
+    """A claim with Message-IDs of its own, by a poller that holds something: ids begin at 1."""
     ids = MessageIds.new(datetime.now(UTC), "example.org")
-    return await store.claim(limit, poller=poller, lease=lease, message_ids=ids, alone=alone, without=without)
+    return await store.claim(limit, poller=poller, lease=lease, message_ids=ids, held=held, without=without)
 
 
 def later(database: str, seconds: float) -> datetime | str:

@@ -59,11 +59,18 @@ async def test_a_row_that_is_not_due_yet_is_left(store, execute, database):
 async def test_a_row_whose_lease_ended_is_taken_over_with_its_message_id(store, execute):
     await insert(execute)
     [first] = await claim(store, lease=-1)
-    assert await claim(store) == [], "its own rows it renews"
+    assert await claim(store, held=[first.id]) == [], "its own rows it renews"
     [second] = await claim(store, poller="another")
     assert (second.taken_over, second.attempts) == (True, 2)
     assert second.message_id == first.message_id
     assert second.claim_token != first.claim_token
+
+
+async def test_a_poller_that_never_heard_of_its_claim_takes_the_rows_when_their_lease_ends(store, execute):
+    id_ = await insert(execute)
+    await claim(store, lease=-1)  # committed, and the answer was lost with the connection
+    [row] = await claim(store)
+    assert (row.id, row.taken_over) == (id_, True)
 
 
 async def test_a_row_lost_three_times_is_claimed_only_by_a_poller_that_holds_nothing_else(store, execute):
@@ -73,7 +80,7 @@ async def test_a_row_lost_three_times_is_claimed_only_by_a_poller_that_holds_not
     good = await insert(execute)
     assert [row.id for row in await claim(store)] == [good]
     assert await claim(store) == []
-    [row] = await claim(store, alone=True)
+    [row] = await claim(store, held=())
     assert (row.id, row.attempts) == (suspect, 4)
 
 
@@ -220,7 +227,7 @@ async def plan(engine: AsyncEngine, statement: TextClause, **params: Any) -> lis
 async def test_the_claim_on_sqlite_reads_the_due_index_and_sorts_nothing(sqlite_database):
     engine = create_engine(sqlite_database)
     suspects = {"suspect": 3, "wait": "-60 seconds", "suspects": 0}
-    steps = await plan(engine, sqlite._DUE, share0=5, share1=5, share2=5, poller="p", without="[]", **suspects)
+    steps = await plan(engine, sqlite._DUE, share0=5, share1=5, share2=5, held="[0]", without="[]", **suspects)
     await engine.dispose()
     assert sum("USING INDEX ix_email_outbox_due (priority=? AND due_at<?)" in step for step in steps) == 3
     assert not any(step.startswith("SCAN email_outbox") or "TEMP B-TREE" in step for step in steps), steps
@@ -235,7 +242,7 @@ async def test_the_claim_on_postgresql_reads_the_due_index_and_sorts_nothing(pos
         await connection.execute(text(f"INSERT INTO email_outbox (to_addrs) {due}"))
         await connection.execute(text("ANALYZE email_outbox"))
     claimed = {"token": "t", "poller": "p", "lease": 60.0, "prefix": "<", "suffix": ">"}
-    claimed |= {"suspect": 3, "wait": 60.0, "suspects": False, "without": []}
+    claimed |= {"suspect": 3, "wait": 60.0, "suspects": False, "without": [], "held": [0]}
     steps = await plan(engine, postgresql._TAKE, lanes=[0, 1, 2], shares=[5, 5, 5], **claimed)
     await engine.dispose()
     assert any("Index Scan using ix_email_outbox_due" in step for step in steps), steps

@@ -173,7 +173,8 @@ class OutboxMachine(RuleBasedStateMachine):
     def take(self, poller, limit, alone):
         accepted = self.accepted()
         ids = MessageIds.new(datetime.now(UTC), "example.org")
-        rows = self.run(self.store.claim(limit, poller=poller.name, lease=3600.0, message_ids=ids, alone=alone))
+        held = {*poller.held, *(result.id for result in poller.results), *([] if alone else [0])}
+        rows = self.run(self.store.claim(limit, poller=poller.name, lease=3600.0, message_ids=ids, held=held))
         for row in rows:
             assert row.id in self.recipients, "P2: a row that was rolled back"
             self.accepted_at_claim[row.claim_token + str(row.id)] = {r for i, r in accepted if i == row.id}

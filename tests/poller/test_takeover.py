@@ -20,7 +20,7 @@ def die(store, execute):
     async def run(*, marked=False):
         ids = MessageIds.new(datetime.now(UTC), "example.org")
         name = f"killed-{uuid.uuid4().hex}"
-        rows = await store.claim(100, poller=name, lease=60.0, message_ids=ids, alone=True)
+        rows = await store.claim(100, poller=name, lease=60.0, message_ids=ids)
         for row in rows if marked else ():
             doubt = {row.to_addrs: Outcome(Kind.IN_DOUBT)}
             result = Result(row.id, row.claim_token, row.attempts, Verdict(Status.IN_DOUBT), doubt, "default")

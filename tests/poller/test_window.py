@@ -63,6 +63,22 @@ async def test_while_results_cannot_be_written_no_more_is_sent_than_there_are_co
     assert {r.status for r in await execute("SELECT status FROM email_outbox")} == {"sent"}
 
 
+async def test_a_stop_in_a_hurry_does_not_wait_for_dots_that_may_not_leave(insert, settings, smtpd, monkeypatch, row):
+    async def record(_self, _results, *, poller):
+        raise DatabaseError("the database cannot be used")
+
+    ids = [await insert(to_addrs=f"r{number}@example.org") for number in range(2)]
+    default = settings.transports["default"].model_copy(update={"max_connections": 1})
+    written = Store.record
+    monkeypatch.setattr(Store, "record", record)
+    async with Poller(settings.model_copy(update={"transports": {"default": default}})) as poller:
+        await smtpd.until(lambda: len(smtpd.messages) == 1 and smtpd.commands.count("DATA") == 2)
+        poller.hurry()
+        await poller._loop.finish(60.0, poller.hurry)
+        monkeypatch.setattr(Store, "record", written)
+    assert sorted([(await row(id)).status for id in ids]) == ["pending", "sent"]
+
+
 async def test_a_row_that_is_given_back_untried_keeps_its_place_in_the_queue(store, execute):
     await insert_row(execute)
     await execute("UPDATE email_outbox SET due_at = '2026-01-02 03:04:05'")
