@@ -135,3 +135,27 @@ async def test_who_waits_for_a_connection_is_sent_back_when_a_pause_is_adopted(t
     reports = [await task for task in sending]
     assert sum(accepted(report) for report in reports) == 4
     assert sum(report.fault is not None and not report.outcomes for report in reports) == 2
+
+
+@pytest.mark.smtpd(size=10)
+async def test_a_probe_that_learned_nothing_gives_its_turn_back(transport):
+    told = []
+
+    async def ask(_transport: Transport) -> bool:
+        return True
+
+    transport.ask_probe = ask
+    transport.adopt(DOWN)
+    transport.on_change = lambda changed: told.append(changed.probing)
+    report = await transport.send(message())
+    assert [outcome.reply for outcome in report.outcomes.values()] == [None], "too large, as the EHLO said"
+    assert told == [False], "so that the next can probe before the window is over"
+    assert (transport.capacity, transport.fault and transport.fault.reason) == (1, DOWN.reason)
+
+
+@pytest.mark.smtpd(mail="421 4.7.0 too many messages")
+async def test_who_is_only_told_of_a_fault_is_not_the_one_it_is_about(transport):
+    assert (first := await transport.send(message(1))).fault
+    assert first.fault.about_message
+    assert (second := await transport.send(message(2))).fault
+    assert not second.fault.about_message
