@@ -20,8 +20,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: $(VENV)/.ready  ## everything at work, on a temporary database and a local catcher, in ten seconds
 	@$(BIN)/outbox demo
 
+# Most tests wait for a server, a database or a process, so there are more workers than cores.
 test: $(VENV)/.ready  ## all tests, on SQLite and on a real PostgreSQL
-	@$(BIN)/python -m pytest -q -n auto
+	@$(BIN)/python -m pytest -q -n 4
 
 EMAILS ?= 20000
 KILLS ?= 200
