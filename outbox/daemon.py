@@ -64,6 +64,7 @@ class Poller:
         self.name = poller_name()
         self._transports: dict[str, Transport] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._hurried = False
 
     async def __aenter__(self) -> Self:
         self._build()
@@ -117,6 +118,7 @@ class Poller:
 
     def hurry(self) -> None:
         """Break off what is in flight, now: what was not tried is given back, what may have arrived is in doubt."""
+        self._hurried = True
         self._composer.abort()
         self._loop.hurry()
         for transport in self._transports.values():
@@ -198,7 +200,7 @@ class Poller:
         self._loop.stop()
         await asyncio.wait([poll], timeout=FLUSH_BOUND)
         await self._loop.finish(max(0.0, end - time.monotonic()), self.hurry)
-        left = max(FLUSH_BOUND, end - time.monotonic())
+        left = FLUSH_BOUND if self._hurried else max(FLUSH_BOUND, end - time.monotonic())
         await _bounded(self._loop.recorder.written(), left, "the last results could not be written")
         await _bounded(self._pauses.close(), FLUSH_BOUND, "the state of the transports could not be told")
         for task in self._tasks:
