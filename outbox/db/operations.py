@@ -143,13 +143,13 @@ class Operations:
             raise NotFoundError(f"there is no email {id}")
         return found
 
-    async def attempts(self, id: int) -> list[Attempt]:  # noqa: A002
+    async def attempts(self, id: int) -> list[Attempt]:  # noqa: A002  # the column's name
         """Every outcome on record for one email, the oldest first."""
         async with AsyncSession(self._reader) as session:
             found = await session.scalars(select(Attempt).where(Attempt.outbox_id == id).order_by(Attempt.id))
             return list(found.all())
 
-    async def attachment_facts(self, id: int) -> list[AttachmentFacts]:  # noqa: A002
+    async def attachment_facts(self, id: int) -> list[AttachmentFacts]:  # noqa: A002  # the column's name
         """What is attached to one email, in its order."""
         size = func.length(func.coalesce(Attachment.content, Blob.content))
         files = select(Attachment.filename, Attachment.content_type, Attachment.cid, size)

@@ -39,7 +39,7 @@ async def declare_sent(engine: AsyncEngine, id: int) -> Status:  # noqa: A002  #
     return status
 
 
-async def resend(engine: AsyncEngine, id: int) -> None:  # noqa: A002
+async def resend(engine: AsyncEngine, id: int) -> None:  # noqa: A002  # the column's name
     """Make it due now, with all its attempts, for those who are in doubt or wait; Message-ID and Date stay. Raises
     NotFoundError, and StatusError where it is not in doubt or its content has been erased."""
     async with engine.begin() as connection:
@@ -56,7 +56,7 @@ async def resend(engine: AsyncEngine, id: int) -> None:  # noqa: A002
         await connection.execute(update(Email).where(Email.id == id).values(**due, expires_at=over))
 
 
-async def _in_doubt(connection: AsyncConnection, id: int) -> Row[*tuple[Any, ...]]:  # noqa: A002
+async def _in_doubt(connection: AsyncConnection, id: int) -> Row[*tuple[Any, ...]]:  # noqa: A002  # the column's name
     """The row, locked until the transaction ends: of two people who resolve it, one comes too late."""
     columns = (Email.id, Email.status, Email.sensitive, Email.attempts, Email.to_addrs, Email.cc_addrs, Email.bcc_addrs)
     row = (await connection.execute(select(*columns).where(Email.id == id).with_for_update())).one_or_none()
@@ -67,7 +67,7 @@ async def _in_doubt(connection: AsyncConnection, id: int) -> Row[*tuple[Any, ...
     return row
 
 
-async def _last_outcomes(connection: AsyncConnection, id: int) -> Last:  # noqa: A002
+async def _last_outcomes(connection: AsyncConnection, id: int) -> Last:  # noqa: A002  # the column's name
     tried = select(Attempt.recipient, Attempt.attempt, Attempt.outcome, Attempt.reply).where(Attempt.outbox_id == id)
     last: dict[str, Row[str, int, str, str | None]] = {}
     for row in await connection.execute(tried.order_by(Attempt.id)):

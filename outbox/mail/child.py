@@ -128,7 +128,7 @@ class Child(asyncio.Protocol):
         self._received = bytearray()
         try:
             if length != len(received) or answer is None or answer.done():
-                raise ValueError("an answer to nothing, or one without an end")  # noqa: TRY301
+                raise ValueError("an answer to nothing, or one without an end")  # noqa: TRY301  # handled below
             answer.set_result(parse_reply(received))
         except ValueError:
             self.kill()
