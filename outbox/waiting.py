@@ -6,12 +6,14 @@ Every transport has its own share: one that is slow or paused must not take the 
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
+from heapq import heappop, heappush
+from itertools import count
 from typing import Protocol
 
 from outbox.core.claim import Claimed, Result
 
 PREFETCH = 4
-"""Rows held per connection: the one being sent, and enough behind it to claim in batches."""
+"""Rows held per email under way: that one, and enough behind it to claim in batches."""
 
 
 class WayOut(Protocol):
@@ -19,12 +21,20 @@ class WayOut(Protocol):
 
     @property
     def capacity(self) -> int:
-        """How many emails it can send at a time, now."""
+        """How many connections it can use, now."""
+        ...
+
+    @property
+    def depth(self) -> int:
+        """How many emails can be under way on each."""
         ...
 
 
 Waits = tuple[Claimed, float]
 """A row, and when it was claimed."""
+
+_Entry = tuple[int, int, int, Waits]
+"""Reluctance, priority and the order of arrival, so that the first of a heap is the one to start."""
 
 
 class Waiting:
@@ -39,7 +49,8 @@ class Waiting:
         self._transports = transports
         self._name_of = name_of
         self._reluctance = reluctance
-        self._queues: dict[str, deque[Waits]] = {name: deque() for name in transports}
+        self._queues: dict[str, list[_Entry]] = {name: [] for name in transports}
+        self._order = count()
         self._flying: Counter[str] = Counter()
 
     @property
@@ -60,29 +71,26 @@ class Waiting:
         for row, since in rows:
             name = self._name_of(row)
             if self._room(name):
-                self._queues[name].append((row, since))
+                entry = self._reluctance(row), row.priority, next(self._order), (row, since)
+                heappush(self._queues[name], entry)
             else:
                 surplus.append(row)
         return surplus
 
     def take(self) -> list[Waits]:
-        """Those for which there is a connection now: the reluctant ones last, urgent ones first. Each counts as flying
-        until `landed`."""
+        """Those that can begin now: the reluctant ones last, urgent ones first. Each counts as flying until
+        `landed`."""
         started = []
         for name, queue in self._queues.items():
-            free = max(self._transports[name].capacity - self._flying[name], 0)
-            if free < len(queue):
-                self._queues[name] = deque(sorted(queue, key=self._order))
-            for _ in range(min(free, len(queue))):
-                started.append(self._queues[name].popleft())
-                self._flying[name] += 1
+            if queue:
+                free = max(self._most_flying(name) - self._flying[name], 0)
+                for _ in range(min(free, len(queue))):
+                    started.append(heappop(queue)[-1])
+                    self._flying[name] += 1
         return started
 
-    def _order(self, waits: Waits) -> tuple[int, int]:
-        return self._reluctance(waits[0]), waits[0].priority
-
     def landed(self, row: Claimed) -> None:
-        """Its connection is free again."""
+        """It is under way no more."""
         self._flying[self._name_of(row)] -= 1
 
     def withdraw(self, *, everything: bool = False) -> list[Claimed]:
@@ -90,12 +98,16 @@ class Waiting:
         withdrawn = []
         for name, queue in self._queues.items():
             if everything or self._transports[name].capacity == 0:
-                withdrawn += [row for row, _ in queue]
+                withdrawn += [row for *_, (row, _) in queue]
                 queue.clear()
         return withdrawn
 
+    def _most_flying(self, name: str) -> int:
+        transport = self._transports[name]
+        return transport.capacity * transport.depth
+
     def _target(self, name: str) -> int:
-        return self._transports[name].capacity * PREFETCH
+        return self._most_flying(name) * PREFETCH
 
     def _room(self, name: str) -> int:
         return max(self._target(name) - len(self._queues[name]) - self._flying[name], 0)
@@ -111,8 +123,8 @@ class Window:
     def __init__(self, most: int) -> None:
         self._most = most
         self._inside: set[tuple[int, str]] = set()
+        self._waiting: deque[tuple[tuple[int, str], asyncio.Future[bool]]] = deque()
         self._closed = False
-        self._changed = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._inside)
@@ -120,20 +132,35 @@ class Window:
     async def enter(self, row: Claimed) -> bool:
         """Wait for a place, which `row` keeps until its result is on record. False where there will be none."""
         key = row.id, row.claim_token
-        while key not in self._inside and not self._closed:
-            if len(self._inside) < self._most:
-                self._inside.add(key)
-            else:
-                self._changed.clear()
-                await self._changed.wait()
-        return key in self._inside
+        if key in self._inside:
+            return True
+        admitted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((key, admitted))
+        self._admit()
+        try:
+            return await admitted
+        except asyncio.CancelledError:
+            if admitted.done():
+                self._inside.discard(key)
+                self._admit()
+            raise
 
     def leave(self, results: Iterable[Result]) -> None:
         """These are on record, or nothing more can be done about them."""
         self._inside.difference_update((result.id, result.claim_token) for result in results)
-        self._changed.set()
+        self._admit()
 
     def close(self) -> None:
         """Nobody else gets in."""
         self._closed = True
-        self._changed.set()
+        self._admit()
+
+    def _admit(self) -> None:
+        """Those who wait, in their order, as far as there are places."""
+        while self._waiting and (self._closed or len(self._inside) < self._most):
+            key, admitted = self._waiting.popleft()
+            if admitted.done():
+                continue
+            if not self._closed:
+                self._inside.add(key)
+            admitted.set_result(not self._closed)

@@ -50,6 +50,7 @@ class Trouble(StrEnum):
     TOKEN = "no access token"
     TOKEN_INVALID = "the access token was refused by its issuer"
     MALFORMED = "the server's reply is not SMTP"
+    OUT_OF_STEP = "the server's replies do not fit what was said"
 
 
 class Action(StrEnum):
@@ -81,6 +82,7 @@ class Situation:
     fresh_tries: int = 0  # new connections this message has already been given
     accepted: int = 0  # recipients accepted so far in this transaction
     parameters: bool = False  # MAIL carried parameters (SIZE, SMTPUTF8 …) that we could leave out
+    grouped: bool = False  # commands left together, and the server has not shown yet that it copes with that
     failures: int = 0  # times in a row that the transport could not be opened before this
 
 
@@ -93,6 +95,7 @@ class Judgement:
     fewer: bool = False  # one connection fewer, please
     crowded: bool = False  # and that is all that is wrong, if other connections live
     close: bool = False  # the connection must not be used again
+    alone: bool = False  # one command at a time from now on
 
 
 MAX_FRESH = 2
@@ -116,6 +119,8 @@ _THROTTLE = re.compile(
     r"rate.{0,20}(?:limit|exceed)|(?:limit|exceed).{0,20}rate|peak|sending rate|too fast|slow down|sender thread limit",
     re.IGNORECASE,
 )
+# "Improper use of SMTP command pipelining" (Postfix), "SMTP synchronization error" (Exim).
+_OUT_OF_STEP = re.compile(r"pipelining|synchroni[sz]ation error", re.IGNORECASE)
 # The sender's, that is: a mailbox over its quota and a message over the size limit are no matter of the transport.
 _QUOTA = re.compile(
     r"daily.{0,40}(?:quota|limit)|(?:sending|submission|outgoing|outbound).{0,20}(?:quota|limit).{0,20}exceed|"
@@ -141,14 +146,18 @@ def _judge_trouble(s: Situation, trouble: Trouble) -> Judgement:
         return Judgement(Action.IN_DOUBT, close=True)
     if s.stage.before_mail:
         return _judge_opening(s, trouble)
-    if trouble is Trouble.MALFORMED:
+    if trouble is Trouble.OUT_OF_STEP and s.grouped:  # one that got lost in a group may be to blame
+        return _fresh(s, alone=True)
+    if trouble in {Trouble.MALFORMED, Trouble.OUT_OF_STEP}:
         return _fresh(s) if s.reused else Judgement(Action.PAUSE, close=True)
+    # A server that reads on only after it has answered forgets what came with a command, or is offended by it.
+    alone = s.grouped and (trouble is Trouble.TIMEOUT or not s.first) and s.stage is not Stage.BODY
     if trouble is Trouble.TIMEOUT and not (s.reused and s.first):
         # A second connection would wait as long again, and so would everything behind it.
-        return Judgement(Action.DEFER_MESSAGE, close=True)
+        return Judgement(Action.DEFER_MESSAGE, close=True, alone=alone)
     if not s.reused and s.fresh_tries >= 1:
         return Judgement(Action.DEFER_MESSAGE, close=True)
-    return _fresh(s)
+    return _fresh(s, alone=alone)
 
 
 def _judge_opening(s: Situation, trouble: Trouble) -> Judgement:
@@ -176,7 +185,7 @@ def _judge_transaction(s: Situation, reply: Reply) -> Judgement:
         return _judge_positive(s)
     if reply.code < 400:
         expected = s.stage is Stage.DATA and reply.code == 354
-        return Judgement(Action.GO_ON) if expected else _judge_trouble(s, Trouble.MALFORMED)
+        return Judgement(Action.GO_ON) if expected else _judge_trouble(s, Trouble.OUT_OF_STEP)
     if s.stage is Stage.DATA and s.accepted == 0:
         return Judgement(Action.CONSEQUENCE)
     about_transport = _judge_transport(s, reply)
@@ -196,8 +205,8 @@ def _judge_transaction(s: Situation, reply: Reply) -> Judgement:
 def _judge_positive(s: Situation) -> Judgement:
     if s.stage is Stage.DOT:
         return Judgement(Action.ACCEPT)
-    if s.stage in {Stage.DATA, Stage.BODY}:  # "250" where only 354 makes sense: replies are out of step
-        return _judge_trouble(s, Trouble.MALFORMED)
+    if s.stage in {Stage.DATA, Stage.BODY}:  # "250" where only 354 makes sense
+        return _judge_trouble(s, Trouble.OUT_OF_STEP)
     return Judgement(Action.GO_ON)
 
 
@@ -210,14 +219,14 @@ def _judge_transport(s: Situation, reply: Reply) -> Judgement | None:
         return _slow_down(reply)
     if _is_quota(reply):
         return Judgement(Action.PAUSE, wait=max(reply.wait or 0.0, QUOTA_WAIT), close=True)
+    if _OUT_OF_STEP.search(reply.text) or (reply.code == 503 and s.stage is not Stage.DOT):
+        return _fresh(s, alone=s.grouped)
     if s.stage is Stage.DOT:
         return None
     if reply.code == 421:
         return _fresh(s) if s.reused else _slow_down(reply)
     if reply.code == 530 and s.stage in {Stage.MAIL, Stage.RCPT}:
         return Judgement(Action.CONFIG, close=True)
-    if reply.code == 503:
-        return _fresh(s)
     return None
 
 
@@ -234,9 +243,9 @@ def _judge_recipient(s: Situation, reply: Reply) -> Judgement:
     return Judgement(Action.DENY if _is_relay_denial(reply) else Action.REFUSE)
 
 
-def _fresh(s: Situation) -> Judgement:
+def _fresh(s: Situation, *, alone: bool = False) -> Judgement:
     action = Action.FRESH if s.fresh_tries < MAX_FRESH else Action.DEFER_MESSAGE
-    return Judgement(action, close=True)
+    return Judgement(action, close=True, alone=alone)
 
 
 def _slow_down(reply: Reply) -> Judgement:

@@ -66,6 +66,8 @@ class Connection:
         """The last transaction ended half-way: RSET goes before the next."""
         self.without_parameters = False
         """The server offers MAIL parameters and refuses them."""
+        self.proven = False
+        """The server has answered, in step, a group that was sent before the answer to the final dot in front of it."""
 
     @property
     def where(self) -> str:
@@ -83,8 +85,9 @@ class Connection:
         try:
             async with asyncio.timeout(self.settings.timeouts.quit):
                 if self.wire.usable:
-                    self.wire.write(b"QUIT\r\n")
-                    await self.wire.reply(self.settings.timeouts.quit)
+                    turn = self.wire.turn()
+                    turn.write(b"QUIT\r\n")
+                    await turn.reply(self.settings.timeouts.quit)
                 self.wire.close()
                 await self.wire.closed()
         except (TimeoutError, WireError):

@@ -38,6 +38,7 @@ class Pool:
         self._settings = settings
         self._clock = clock
         self._busy: set[Connection] = set()
+        self._lent: set[Connection] = set()  # those of them with two users: one waits for its last answer, one began
         self._idle: deque[Connection] = deque()  # least recently used first
         self._opening: set[asyncio.Future[Connection]] = set()
         self._promised = 0  # rights to open that were granted and not taken up yet
@@ -74,7 +75,10 @@ class Pool:
         return connection
 
     def release(self, connection: Connection) -> None:
-        """Give `connection` back, whatever its state."""
+        """Give `connection` back, whatever its state. One that was lent is given back by both."""
+        if connection in self._lent:
+            self._lent.discard(connection)
+            return
         self._busy.discard(connection)
         connection.last_used = self._clock()
         if self._closed:
@@ -84,6 +88,16 @@ class Pool:
         else:
             self._retire(connection)
         self._assign()
+
+    def lend(self, connection: Connection) -> None:
+        """Let the first who waits begin on `connection`, whose present user only waits for its last answer."""
+        while self._requests and self._requests[0].granted.done():
+            self._requests.popleft()
+        if not self._requests or self._requests[0].new or connection in self._lent or self._in_use() > self.limit:
+            return
+        if connection.wire.alive and self._young(connection):
+            self._lent.add(connection)
+            self._requests.popleft().granted.set_result(connection)
 
     def resize(self, most: int) -> None:
         """Allow so many connections, in use and idle together."""
@@ -173,13 +187,12 @@ class Pool:
         return self._in_use() + len(self._idle) + len(self._closing) >= self._most
 
     def _reusable(self, connection: Connection) -> bool:
-        now = self._clock()
-        return (
-            connection.usable
-            and connection.messages < self._settings.messages_per_connection
-            and now - connection.opened_at < self._settings.connection_age
-            and now - connection.last_used < self._settings.idle_timeout
-        )
+        rested = self._clock() - connection.last_used
+        return connection.usable and rested < self._settings.idle_timeout and self._young(connection)
+
+    def _young(self, connection: Connection) -> bool:
+        settings, age = self._settings, self._clock() - connection.opened_at
+        return connection.messages < settings.messages_per_connection and age < settings.connection_age
 
     def _withdraw(self, request: _Request) -> None:
         """Somebody stopped waiting, perhaps in the moment of the grant."""

@@ -8,6 +8,7 @@ import random as stdlib_random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from outbox.core.classify import Situation, judge
 from outbox.core.message import Message
@@ -17,11 +18,13 @@ from outbox.settings import TransportSettings
 from outbox.smtp.connection import Connection
 from outbox.smtp.denials import FINAL_ATTEMPT, NOTE, Denials
 from outbox.smtp.failures import OpeningError, announcement, fault_of
+from outbox.smtp.grouping import ALONE, Grouping
 from outbox.smtp.health import Health
 from outbox.smtp.opener import Opener
 from outbox.smtp.pool import NoConnectionError, Pool
 from outbox.smtp.slots import Slots
-from outbox.smtp.transaction import NOT_ON_RECORD, STOPPING, OnRecord, Transacted, transact
+from outbox.smtp.transacted import Transacted
+from outbox.smtp.transaction import NOT_ON_RECORD, STOPPING, OnRecord, transact
 
 log = logging.getLogger("outbox.smtp")
 
@@ -48,6 +51,7 @@ class Transport:
         self._pool = Pool(self._open_or_pause, settings, clock)
         self._slots = Slots(settings.max_connections, clock)
         self._denials = Denials()
+        self._grouping = Grouping(clock)
         self._probe: Message | None = None
         self._stopped = False
 
@@ -86,13 +90,18 @@ class Transport:
 
     @property
     def capacity(self) -> int:
-        """How many sends at a time make sense now: none while paused or probing, one as a probe, else as many as
-        connections."""
+        """How many connections can be used now: none while paused or probing, one for a probe, else as many as the
+        server puts up with."""
         if self._stopped or self.paused_for > 0:
             return 0
         if self._health.failures:
             return 0 if self.probing else 1
         return self._slots.count
+
+    @property
+    def depth(self) -> int:
+        """How many messages can be under way on each: two, where one can begin behind the other's final dot."""
+        return 1 if self._health.failures else self._grouping.depth
 
     async def send(
         self,
@@ -194,6 +203,7 @@ class Transport:
             # Without a fault there is merely one connection fewer: this message waits for another.
             return Transacted(fault=self._refusal() or self._health.fault)
         pauses = self._health.pauses
+        grouped = self._grouping.allows(connection.features) and fresh_tries == 0
         try:
             done = await transact(
                 connection,
@@ -202,6 +212,7 @@ class Transport:
                 still_owned=still_owned,
                 before_dot=before_dot,
                 fresh_tries=fresh_tries,
+                lend=partial(self._pool.lend, connection) if grouped else None,
             )
             # Learned before the release: whoever is next in line must not try what just failed.
             self._learn(done, connection, pauses)
@@ -223,6 +234,8 @@ class Transport:
 
     def _learn(self, done: Transacted, connection: Connection, pauses: int) -> None:
         """What a transaction, begun when there had been so many `pauses`, says about the transport."""
+        if done.alone and self._grouping.failed():
+            log.warning("%s (%s): %s", self.name, self._where, ALONE)
         if done.fault and done.fault.scope is not Scope.STOPPING:
             done.fault = self._pause(done.fault, connection)
         elif done.fewer:

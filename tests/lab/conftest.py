@@ -6,10 +6,16 @@ from soak.databases import Postgres
 from soak.programs import Daemon, SinkProcess
 
 
+@pytest.fixture(params=[False, True], ids=["one by one", "grouped"])
+def pipelining(request):
+    """Everything here holds for servers that are given one command at a time, and for those that take groups."""
+    return request.param
+
+
 @pytest.fixture
-async def sink(tmp_path):
+async def sink(tmp_path, pipelining):
     """An SMTP server in a process of its own, without faults."""
-    async with SinkProcess(tmp_path / "sink.jsonl") as sink:
+    async with SinkProcess(tmp_path / "sink.jsonl", pipelining=pipelining) as sink:
         yield sink
 
 

@@ -11,6 +11,7 @@ from tests.mail.rows import claimed
 @dataclass
 class Way:
     capacity: int
+    depth: int = 1
 
 
 @pytest.fixture
@@ -39,6 +40,12 @@ def test_urgent_rows_are_started_first_and_only_as_many_as_there_are_connections
     waiting.add(rows("slow", 2, 1, 0, 1))
     assert [row.priority for row, _ in waiting.take()] == [0, 1]
     assert waiting.take() == []
+
+
+def test_where_emails_can_begin_behind_each_other_more_are_started(waiting, ways):
+    ways["slow"].depth = 2
+    waiting.add(rows("slow", 1, 1, 1, 1, 1))
+    assert len(waiting.take()) == 4
 
 
 def test_a_landed_row_makes_room_for_the_next(waiting):

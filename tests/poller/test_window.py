@@ -31,6 +31,22 @@ async def test_a_place_is_free_again_when_the_result_is_on_record():
     assert await waiting
 
 
+async def test_places_are_given_in_the_order_of_asking_and_none_is_lost_to_who_went_away():
+    window = Window(1)
+    await window.enter(claimed(id=0))
+    gone, first, second = (asyncio.create_task(window.enter(claimed(id=number))) for number in (1, 2, 3))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.wait([gone])
+    window.leave([result_of(claimed(id=0))])
+    assert await first
+    assert not second.done()
+    window.leave([result_of(claimed(id=2))])
+    second.cancel()  # in the moment in which it was given its place
+    await asyncio.wait([second])
+    assert await window.enter(claimed(id=4))
+
+
 async def test_whoever_waits_when_it_closes_is_turned_away():
     window = Window(0)
     waiting = asyncio.create_task(window.enter(claimed()))

@@ -39,8 +39,9 @@ def test_a_connection_opens_speaks_and_closes(loop_factory, tls, server_context,
             connection = await opened(server.url, ca_file)
             assert connection.features == Features(size=1000, offers_size=True, eightbitmime=True)
             assert (connection.tls is None) == (tls is None)
-            connection.wire.write(b"NOOP\r\n")
-            assert (await connection.wire.reply(30)).code == 250
+            turn = connection.wire.turn()
+            turn.write(b"NOOP\r\n")
+            assert (await turn.reply(30)).code == 250
             await connection.close()
             assert not connection.usable
             assert server.commands[-1] == "QUIT"

@@ -121,20 +121,22 @@ async def test_a_pause_by_hand_lets_what_is_in_flight_finish_and_outlives_it(tra
 
 
 async def test_who_waits_for_a_connection_is_sent_back_when_a_pause_is_adopted(transport, smtpd):
-    held, go = asyncio.Event(), asyncio.Event()
+    held, go = asyncio.Semaphore(0), asyncio.Event()
 
     async def hold(_: str) -> None:
-        held.set()
+        held.release()
         await go.wait()
 
     smtpd.faults["dot"] = hold
-    sending = [asyncio.create_task(transport.send(message(number))) for number in range(6)]
-    await held.wait()
+    sending = [asyncio.create_task(transport.send(message(number))) for number in range(10)]
+    for _ in range(4):
+        await held.acquire()
+    begun = 4 * transport.depth
     transport.adopt(BY_HAND)
     go.set()
     reports = [await task for task in sending]
-    assert sum(accepted(report) for report in reports) == 4
-    assert sum(report.fault is not None and not report.outcomes for report in reports) == 2
+    assert sum(accepted(report) for report in reports) == begun
+    assert sum(report.fault is not None and not report.outcomes for report in reports) == 10 - begun
 
 
 @pytest.mark.smtpd(size=10)

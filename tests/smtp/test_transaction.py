@@ -9,7 +9,9 @@ from outbox.core.message import Message
 from outbox.core.outcome import Kind, Scope
 from outbox.settings import TransportSettings
 from outbox.smtp.connection import Connection, open_connection
-from outbox.smtp.transaction import Transacted, stuffed, transact
+from outbox.smtp.plan import stuffed
+from outbox.smtp.transacted import Transacted
+from outbox.smtp.transaction import transact
 from tests.fixtures.scripted_smtpd import DATA, DOT, HELLO, MAIL, RCPT, drop, half_close, silence
 
 ADA, BOB, CY = "ada@example.org", "bob@example.org", "cy@example.org"

@@ -31,13 +31,13 @@ async def wired(server: ScriptedSmtpd) -> tuple[Wire, Opener]:
 
 
 def on_a_wire(loop_factory, script, test):
-    """Run `test(wire, server)` against `script`, and check that nothing is left behind."""
+    """Run `test(wire, turn, server)` against `script`, and check that nothing is left behind."""
 
     async def whole():
         async with ScriptedSmtpd() as server:
             server.play(script)
             wire, opener = await wired(server)
-            await test(wire, server)
+            await test(wire, wire.turn(), server)
             wire.abort()
             await wire.closed()
             assert opener.lost == 1
@@ -47,11 +47,11 @@ def on_a_wire(loop_factory, script, test):
 
 @both_loops
 def test_replies_come_in_the_order_of_the_commands_however_they_are_cut(loop_factory):
-    async def test(wire, server):
-        wire.write(b"A\r\n")
-        wire.write(b"B\r\nC\r\n", replies=2)
+    async def test(wire, turn, server):
+        turn.write(b"A\r\n")
+        turn.write(b"B\r\nC\r\n", replies=2)
         assert not wire.usable
-        assert [str(await wire.reply(PATIENT)) for _ in "ABC"] == ["250 a a", "550 b", "250 c"]
+        assert [str(await turn.reply(PATIENT)) for _ in "ABC"] == ["250 a a", "550 b", "250 c"]
         assert wire.usable
 
     answer = in_pieces(b"250-a\r", b"\n25", b"0 a\r\n550 b\r\n250 c\r", b"\n")
@@ -60,12 +60,12 @@ def test_replies_come_in_the_order_of_the_commands_however_they_are_cut(loop_fac
 
 @both_loops
 def test_an_unasked_reply_is_never_taken_for_the_answer_to_the_next_command(loop_factory):
-    async def test(wire, server):
-        wire.write(b"A\r\n")
-        assert await wire.reply(PATIENT) == Reply(250, "a")
+    async def test(wire, turn, server):
+        turn.write(b"A\r\n")
+        assert await turn.reply(PATIENT) == Reply(250, "a")
         assert not wire.usable
         with pytest.raises(WireError) as caught:
-            wire.write(b"B\r\n")
+            turn.write(b"B\r\n")
         assert caught.value.said == Reply(421, "4.4.2 idle")
 
     on_a_wire(loop_factory, [(b"A", b"250 a\r\n421 4.4.2 idle\r\n")], test)
@@ -73,41 +73,41 @@ def test_an_unasked_reply_is_never_taken_for_the_answer_to_the_next_command(loop
 
 @both_loops
 def test_the_beginning_of_an_unasked_reply_spoils_the_wire_too(loop_factory):
-    async def test(wire, server):
-        wire.write(b"A\r\n")
-        await wire.reply(PATIENT)
+    async def test(wire, turn, server):
+        turn.write(b"A\r\n")
+        await turn.reply(PATIENT)
         assert not wire.usable
         with pytest.raises(WireError):
-            wire.write(b"B\r\n")
+            turn.write(b"B\r\n")
 
     on_a_wire(loop_factory, [(b"A", b"250 a\r\n421 4.4")], test)
 
 
 @both_loops
 def test_after_a_timeout_the_late_reply_is_not_paired_with_another_command(loop_factory):
-    async def test(wire, server):
-        wire.write(b"A\r\n")
+    async def test(wire, turn, server):
+        turn.write(b"A\r\n")
         with pytest.raises(WireError) as caught:
-            await wire.reply(AT_ONCE)
+            await turn.reply(AT_ONCE)
         assert caught.value.trouble is Trouble.TIMEOUT
         with pytest.raises(WireError):
-            wire.write(b"B\r\n")
+            turn.write(b"B\r\n")
 
     on_a_wire(loop_factory, [(b"A", silence)], test)
 
 
 @both_loops
 def test_a_wire_whose_reader_was_cancelled_is_not_usable(loop_factory):
-    async def test(wire, server):
-        wire.write(b"A\r\n")
-        reading = asyncio.create_task(wire.reply(PATIENT))
+    async def test(wire, turn, server):
+        turn.write(b"A\r\n")
+        reading = asyncio.create_task(turn.reply(PATIENT))
         await server.until(lambda: server.lines == [b"A\r\n"])
         reading.cancel()
         await asyncio.wait([reading])
         assert reading.cancelled()
         assert not wire.usable
         with pytest.raises(WireError):
-            wire.write(b"B\r\n")
+            turn.write(b"B\r\n")
 
     on_a_wire(loop_factory, [(b"A", silence)], test)
 
@@ -125,10 +125,10 @@ def test_a_wire_whose_reader_was_cancelled_is_not_usable(loop_factory):
     ids=["dropped", "half closed", "not SMTP", "endless line", "endless reply"],
 )
 def test_a_server_that_does_not_answer_properly_is_trouble(loop_factory, answer, trouble):
-    async def test(wire, server):
-        wire.write(b"A\r\n")
+    async def test(wire, turn, server):
+        turn.write(b"A\r\n")
         with pytest.raises(WireError) as caught:
-            await wire.reply(PATIENT)
+            await turn.reply(PATIENT)
         assert caught.value.trouble is trouble
         assert not wire.usable
 
@@ -141,10 +141,10 @@ def test_a_reply_that_came_before_the_end_is_still_given_out(loop_factory):
         await peer.say(b"250 taken\r\n")
         peer.writer.close()
 
-    async def test(wire, server):
-        wire.write(b"A\r\n")
+    async def test(wire, turn, server):
+        turn.write(b"A\r\n")
         await wire.closed()
-        assert await wire.reply(PATIENT) == Reply(250, "taken")
+        assert await turn.reply(PATIENT) == Reply(250, "taken")
         assert not wire.usable
 
     on_a_wire(loop_factory, [(b"A", answer_and_go)], test)
@@ -161,16 +161,16 @@ def test_sending_waits_until_everything_has_left(loop_factory):
         got.extend(await peer.reader.readexactly(len(content)))
         await peer.say(b"250 got it\r\n")
 
-    async def test(wire, server):
-        sending = asyncio.create_task(wire.send(content, PATIENT))
+    async def test(wire, turn, server):
+        sending = asyncio.create_task(turn.send(content, PATIENT))
         await asyncio.sleep(0)
         assert not sending.done()
         assert wire._transport.get_write_buffer_size() > 0
         reading.set()
         await sending
         assert wire._transport.get_write_buffer_size() == 0
-        wire.write(b"")
-        assert await wire.reply(PATIENT) == Reply(250, "got it")
+        turn.write(b"")
+        assert await turn.reply(PATIENT) == Reply(250, "got it")
         assert got == content
 
     on_a_wire(loop_factory, [(None, read_all)], test)
@@ -180,9 +180,9 @@ def test_sending_waits_until_everything_has_left(loop_factory):
 def test_sending_gives_up_when_no_byte_leaves(loop_factory):
     never = asyncio.Event()
 
-    async def test(wire, server):
+    async def test(wire, turn, server):
         with pytest.raises(WireError) as caught:
-            await wire.send(b"x" * 400 * CHUNK, 0.01)
+            await turn.send(b"x" * 400 * CHUNK, 0.01)
         assert caught.value.trouble is Trouble.TIMEOUT
 
     on_a_wire(loop_factory, [(None, when(never, b""))], test)
@@ -194,9 +194,9 @@ def test_a_server_that_speaks_up_during_the_message_is_heard(loop_factory):
         await peer.reader.readexactly(CHUNK)
         await peer.say(b"552 5.3.4 too big\r\n")
 
-    async def test(wire, server):
+    async def test(wire, turn, server):
         with pytest.raises(WireError) as caught:
-            await wire.send(b"x" * 400 * CHUNK, PATIENT)
+            await turn.send(b"x" * 400 * CHUNK, PATIENT)
         assert caught.value.said == Reply(552, "5.3.4 too big")
 
     on_a_wire(loop_factory, [(None, refuse)], test)
@@ -204,9 +204,9 @@ def test_a_server_that_speaks_up_during_the_message_is_heard(loop_factory):
 
 @both_loops
 def test_aborting_wakes_who_waits_for_a_reply(loop_factory):
-    async def test(wire, server):
-        wire.write(b"A\r\n")
-        reading = asyncio.create_task(wire.reply(PATIENT))
+    async def test(wire, turn, server):
+        turn.write(b"A\r\n")
+        reading = asyncio.create_task(turn.reply(PATIENT))
         await server.until(lambda: server.lines == [b"A\r\n"])
         wire.abort()
         with pytest.raises(WireError) as caught:
@@ -225,9 +225,9 @@ def test_what_arrived_and_was_not_read_yet_is_noticed(loop_factory):
         peers.append(peer)
         await peer.say(b"250 ok\r\n")
 
-    async def test(wire, server):
-        wire.write(b"A\r\n")
-        await wire.reply(PATIENT)
+    async def test(wire, turn, server):
+        turn.write(b"A\r\n")
+        await turn.reply(PATIENT)
         assert wire.quiet
         peers[0].writer.write(b"250 once more\r\n")
         assert wire.usable, "nobody has read it"
