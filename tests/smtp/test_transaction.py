@@ -26,7 +26,8 @@ async def opened(url: str, **settings) -> Connection:
 
 
 async def sent(connection: Connection, message: Message = MESSAGE, **more) -> Transacted:
-    return await transact(connection, message, message.recipients, **{"still_owned": lambda: True, **more})
+    grouped = {"lend": lambda: None} if connection.features.pipelining else {}
+    return await transact(connection, message, message.recipients, **{"still_owned": lambda: True, **grouped, **more})
 
 
 async def sent_once(server, message: Message = MESSAGE, **more) -> tuple[Transacted, bool]:
