@@ -81,7 +81,7 @@ class PollLoop:
             self.wake.clear()
             alone = not self.leases  # before the claim: only then it may have taken a suspect
             try:
-                claimed = await self._claim()
+                claimed = await self._claim(thorough=drain and alone)
             except DatabaseError as error:
                 if drain:
                     raise
@@ -130,7 +130,7 @@ class PollLoop:
         """Rows that may be claimed now: none while results pile up, or while others may believe that we are gone."""
         return self._waiting.room if self.leases.trusted and len(self.recorder) < BACKLOG else 0
 
-    async def _claim(self) -> int:
+    async def _claim(self, *, thorough: bool) -> int:
         room = self._room()
         if room <= 0:
             return 0
@@ -143,6 +143,7 @@ class PollLoop:
             message_ids=ids,
             held=self.leases.ids,
             without=self._delivery.as_rows_name(self._waiting.full),
+            thorough=thorough,
         )
         self.leases.add(rows, since)
         self._give_back(self._waiting.add((row, since) for row in rows))

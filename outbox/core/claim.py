@@ -11,9 +11,12 @@ INLINE = 1 << 18
 """Bytes of a body or context that come with a claim; a poller holds many claimed rows, but sends few at a time."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Claimed:
-    """A row as it was claimed. Content is as the database holds it: unparsed, possibly nonsense."""
+    """A row as it was claimed. Content is as the database holds it: unparsed, possibly nonsense.
+
+    The stores select their columns in this order.
+    """
 
     id: int
     claim_token: str

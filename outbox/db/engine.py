@@ -5,7 +5,8 @@ import sqlite3
 from importlib.util import find_spec
 from typing import Any
 
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy import create_engine as create_blocking_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from outbox.core.errors import DatabaseError, SettingsError
@@ -19,6 +20,7 @@ BUSY_SECONDS = 30.0
 """How long a statement waits for another writer of the same SQLite file."""
 
 _READ = "outbox_read"
+_PATIENCE = "outbox_patience"
 
 
 def create_engine(url: str, *, pool_size: int = 5, patience: float = BUSY_SECONDS) -> AsyncEngine:
@@ -47,16 +49,37 @@ def read_only(engine: AsyncEngine) -> AsyncEngine:
 def _sqlite_engine(url: URL, pool_size: int, patience: float) -> AsyncEngine:
     if sqlite3.sqlite_version_info < (3, 35):
         raise DatabaseError(f"SQLite 3.35 or newer is needed (RETURNING); this Python has {sqlite3.sqlite_version}")
-    engine = create_async_engine(url, pool_size=pool_size, connect_args={"isolation_level": None, "timeout": patience})
-    event.listen(engine.sync_engine, "connect", _prepare)
-    WatchedFile(str(url.database)).watch(engine)
-    event.listen(engine.sync_engine, "begin", _begin)
-    if has_wal_reset_bug(sqlite3.sqlite_version_info):
-        _checkpoint_ourselves(engine)
+    arguments = {"isolation_level": None, "timeout": patience}
+    engine = create_async_engine(
+        url, pool_size=pool_size, connect_args=arguments, execution_options={_PATIENCE: patience}
+    )
+    _use_as_agreed(engine.sync_engine)
     return engine
 
 
-def _checkpoint_ourselves(engine: AsyncEngine) -> None:
+def blocking(engine: AsyncEngine) -> Engine:
+    """An engine for the same SQLite file, with one connection, for a thread that may wait: what it does is not handed
+    to aiosqlite's thread call by call."""
+    arguments = {"isolation_level": None, "timeout": engine.get_execution_options()[_PATIENCE]}
+    url = engine.url.set(drivername="sqlite")
+    # The thread that closes it may be another than the one that used it.
+    made = create_blocking_engine(
+        url, pool_size=1, max_overflow=0, connect_args={**arguments, "check_same_thread": False}
+    )
+    _use_as_agreed(made)
+    return made
+
+
+def _use_as_agreed(engine: Engine) -> None:
+    """What everyone of us keeps to on a SQLite file."""
+    event.listen(engine, "connect", _prepare)
+    WatchedFile(str(engine.url.database)).watch(engine)
+    event.listen(engine, "begin", _begin)
+    if has_wal_reset_bug(sqlite3.sqlite_version_info):
+        _checkpoint_ourselves(engine)
+
+
+def _checkpoint_ourselves(engine: Engine) -> None:
     checkpoints = Checkpoints(str(engine.url.database))
 
     def prepare(connection: Any, _record: Any) -> None:
@@ -66,13 +89,13 @@ def _checkpoint_ourselves(engine: AsyncEngine) -> None:
         if not connection.get_execution_options().get(_READ):
             checkpoints.before_writing(connection)
 
-    event.listen(engine.sync_engine, "connect", prepare)
-    event.listen(engine.sync_engine, "begin", begun)
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", begun)
 
 
-def _prepare(connection: Any, _record: Any) -> None:
+def _prepare(connection: Any, record: Any) -> None:
     # One undecodable value must not spoil the claim of all other rows.
-    connection.driver_connection.text_factory = _decode
+    record.driver_connection.text_factory = _decode
     cursor = connection.cursor()
     _use_wal(cursor)
     # Under NORMAL a power loss can take back the last commits: a lost "sent" is a second copy.

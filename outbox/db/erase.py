@@ -2,16 +2,15 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import delete, null, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, delete, null, update
 
 from outbox.db.models import Attachment, Email
 
 
-async def erase(connection: AsyncConnection, ids: Collection[int]) -> None:
+def erase(connection: Connection, ids: Collection[int]) -> None:
     """Bodies, context and attachments are gone for good; addresses and subject stay, to tell what it was."""
     if not ids:
         return
     gone = {"body_text": null(), "body_html": null(), "context": null()}
-    await connection.execute(update(Email).where(Email.id.in_(ids)).values(gone))
-    await connection.execute(delete(Attachment).where(Attachment.outbox_id.in_(ids)))
+    connection.execute(update(Email).where(Email.id.in_(ids)).values(gone))
+    connection.execute(delete(Attachment).where(Attachment.outbox_id.in_(ids)))

@@ -5,9 +5,8 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 _FILES = "outbox_files"
 
@@ -30,11 +29,11 @@ class WatchedFile:
         self._path = path
         self._known = False
 
-    def watch(self, engine: AsyncEngine) -> None:
+    def watch(self, engine: Engine) -> None:
         """Look at every connection that is made, and at every use of one."""
-        event.listen(engine.sync_engine, "do_connect", self._probe)
-        event.listen(engine.sync_engine, "connect", self._remember)
-        event.listen(engine.sync_engine, "checkout", self._compare)
+        event.listen(engine, "do_connect", self._probe)
+        event.listen(engine, "connect", self._remember)
+        event.listen(engine, "checkout", self._compare)
 
     def _probe(self, _dialect: Any, _record: Any, arguments: list[Any], keywords: dict[str, Any]) -> None:
         """A file that was there is not made anew; the one that is missed may come back.

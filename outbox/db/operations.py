@@ -193,7 +193,7 @@ class Operations:
             pending = update(Email).where(Email.id.in_(batch), Email.status == Status.PENDING).values(ended)
             async with self._engine.begin() as connection:
                 rows = (await connection.execute(pending.returning(Email.id, Email.sensitive))).all()
-                await erase(connection, [row.id for row in rows if row.sensitive])
+                await connection.run_sync(erase, [row.id for row in rows if row.sensitive])
                 done = sorted(row.id for row in rows)
                 changed.done.extend(done)
                 changed.unchanged.update(await _why_not(connection, set(batch) - set(done)))

@@ -1,46 +1,72 @@
-"""The store on PostgreSQL: claims by SKIP LOCKED, so that pollers never wait for each other; rows in as arrays."""
+"""The store on PostgreSQL: claims by SKIP LOCKED, so that pollers never wait for each other; rows in as arrays.
 
-from collections.abc import Collection, Sequence
+A claim is one statement, and so is a group of results: each a transaction and a round trip of its own. They are given
+to asyncpg directly, since SQLAlchemy's part of a short statement would cost more than the statement.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+import asyncpg
+from sqlalchemy import Connection, PoolProxiedConnection, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import greenlet_spawn
 
 from outbox.core.claim import INLINE, Claimed, Result
+from outbox.core.status import FINAL
 from outbox.core.text import clean_text
+from outbox.db.attempts import COLUMNS, history, lines
+from outbox.db.failure import FAILURES, told
 from outbox.db.lanes import LANES
-from outbox.db.store import SUSPECT, SUSPECT_WAIT, Claim, Store
+from outbox.db.marks import EVERYTHING, Bounds, Marks
+from outbox.db.store import PATIENCE, SUSPECT, SUSPECT_WAIT, Claim, Store, T
 
 _LARGE = ("body_text", "body_html", "CAST(context AS text)")
 _SIZE = " + ".join(f"coalesce(octet_length({column}), 0)" for column in _LARGE)
 _TEXT, _HTML, _CONTEXT = (f"CASE WHEN octet_length({column}) <= {INLINE} THEN {column} END" for column in _LARGE)
 
-# MATERIALIZED: were the subquery joined anew for every row, its LIMIT would not hold.
-_TAKE = text(f"""
+# MATERIALIZED: were the subquery joined anew for every row, its LIMIT would not hold. ARRAY: how many rows a LIMIT
+# gives that is not known yet, the planner overestimates, and then it reads the whole table; of an array it expects ten.
+# Taken rows come in the order of Claimed; `due_at` after them.
+_TAKE = f"""
     WITH due AS MATERIALIZED (
         SELECT found.id, found.due_at, found.status = 'sending' AS taken_over
-        FROM unnest(CAST(:lanes AS smallint[]), CAST(:shares AS int[])) AS lane (priority, share)
+        FROM unnest(
+            ARRAY[{", ".join(map(str, LANES))}]::smallint[], $1::int[], $2::timestamptz[], $3::bigint[], $4::float8[]
+        ) AS lane (priority, share, behind, behind_id, age)
         CROSS JOIN LATERAL (
             SELECT id, due_at, status FROM email_outbox
-            WHERE priority = lane.priority AND due_at <= now() AND id <> ALL (CAST(:held AS bigint[]))
-                AND coalesce(transport, '') <> ALL (CAST(:without AS text[]))
-                AND (status = 'sending' AND attempts >= :suspect AND due_at > now() - make_interval(secs => :wait))
-                    = CAST(:suspects AS boolean)
+            WHERE priority = lane.priority AND due_at <= now() AND id <> ALL ($5::bigint[])
+                AND (due_at, id) > (greatest(lane.behind, now() - make_interval(secs => lane.age)), lane.behind_id)
+                AND coalesce(transport, '') <> ALL ($6::text[])
+                AND (status = 'sending' AND attempts >= {SUSPECT}
+                    AND due_at > now() - make_interval(secs => {SUSPECT_WAIT})) = $7::boolean
             ORDER BY due_at, id LIMIT lane.share FOR NO KEY UPDATE SKIP LOCKED
         ) AS found
+    ), taken AS (
+        UPDATE email_outbox
+        SET status = 'sending', attempts = least(attempts + 1, 1000000), claim_token = $8::text,
+            claimed_by = $9::text, due_at = now() + make_interval(secs => $10::float8),
+            message_id = coalesce(message_id, $11::text || id || $12::text)
+        WHERE id = ANY (ARRAY(SELECT id FROM due))
+        RETURNING id, claim_token, attempts, message_id, created_at,
+            CAST(extract(epoch FROM expires_at - now()) AS float8) AS expires_in,
+            sender, to_addrs, cc_addrs, bcc_addrs, reply_to, subject, {_TEXT} AS body_text, {_HTML} AS body_html,
+            template, {_CONTEXT} AS context, locale, CAST(headers AS text) AS headers, priority, max_attempts,
+            transport, on_doubt,
+            EXISTS (SELECT 1 FROM email_attachment WHERE outbox_id = email_outbox.id) AS has_attachments,
+            {_SIZE} AS size
     )
-    UPDATE email_outbox AS email
-    SET status = 'sending', attempts = least(attempts + 1, 1000000),
-        claim_token = :token, claimed_by = CAST(:poller AS text), due_at = now() + make_interval(secs => :lease),
-        message_id = coalesce(message_id, CAST(:prefix AS text) || email.id || CAST(:suffix AS text))
-    FROM due WHERE email.id = due.id
-    RETURNING due.due_at AS was_due, CAST(extract(epoch FROM now() - due.due_at) AS float8) AS overdue,
-        due.taken_over, email.id, attempts, message_id, created_at,
-        CAST(extract(epoch FROM expires_at - now()) AS float8) AS expires_in,
-        sender, to_addrs, cc_addrs, bcc_addrs, reply_to, subject, template, {_TEXT} AS body_text, {_HTML} AS body_html,
-        {_CONTEXT} AS context, {_SIZE} AS size, locale, CAST(headers AS text) AS headers, priority, max_attempts,
-        transport, on_doubt, EXISTS (SELECT 1 FROM email_attachment WHERE outbox_id = email.id) AS has_attachments
-""")  # noqa: S608  # no input
+    SELECT id, claim_token, attempts, CAST(extract(epoch FROM now() - due_at) AS float8), taken_over, message_id,
+        created_at, expires_in, sender, to_addrs, cc_addrs, bcc_addrs, reply_to, subject, body_text, body_html,
+        template, context, locale, headers, priority, max_attempts, transport, on_doubt, has_attachments, size, due_at
+    FROM taken JOIN due USING (id)
+"""  # noqa: S608  # no input
+
+_RECALL = "SELECT outbox_id, recipient, outcome FROM email_attempt WHERE outbox_id = ANY ($1::bigint[]) ORDER BY id"
 
 _RENEW = text("""
     UPDATE email_outbox AS email SET due_at = now() + make_interval(secs => :lease)
@@ -49,66 +75,152 @@ _RENEW = text("""
     RETURNING email.id
 """)
 
-_FINISH = text("""
-    UPDATE email_outbox AS email
-    SET status = ended.status, claim_token = NULL, claimed_by = NULL,
-        last_error = CASE WHEN ended.status = 'pending' THEN coalesce(ended.error, last_error) ELSE ended.error END,
-        attempts = attempts - ended.given_back,
-        due_at = CASE WHEN ended.status = 'pending' THEN now() + make_interval(secs => ended.delay) END,
-        finished_at = CASE WHEN ended.status <> 'pending' THEN now() END
-    FROM unnest(
-        CAST(:ids AS bigint[]), CAST(:tokens AS text[]), CAST(:statuses AS text[]), CAST(:delays AS float8[]),
-        CAST(:given_back AS int[]), CAST(:errors AS text[])
-    ) AS ended (id, token, status, delay, given_back, error)
-    WHERE email.id = ended.id AND email.claim_token = ended.token AND email.status = 'sending'
-    RETURNING email.id, sensitive
-""")
+_RECORD = f"""
+    WITH written AS (
+        UPDATE email_outbox AS email
+        SET status = ended.status, claim_token = NULL, claimed_by = NULL,
+            last_error = CASE WHEN ended.status = 'pending' THEN coalesce(ended.error, last_error) ELSE ended.error END,
+            attempts = attempts - ended.given_back,
+            due_at = CASE WHEN ended.status = 'pending' THEN now() + make_interval(secs => ended.delay) END,
+            finished_at = CASE WHEN ended.status <> 'pending' THEN now() END,
+            body_text = CASE WHEN NOT (ended.final AND sensitive) THEN body_text END,
+            body_html = CASE WHEN NOT (ended.final AND sensitive) THEN body_html END,
+            context = CASE WHEN NOT (ended.final AND sensitive) THEN context END
+        FROM unnest($1::bigint[], $2::text[], $3::text[], $4::float8[], $5::int[], $6::text[], $7::boolean[])
+            AS ended (id, token, status, delay, given_back, error, final)
+        WHERE email.id = ended.id AND email.claim_token = ended.token AND email.status = 'sending'
+        RETURNING email.id, ended.final AND sensitive AS erased
+    ), emptied AS (
+        DELETE FROM email_attachment WHERE outbox_id = ANY (ARRAY(SELECT id FROM written WHERE erased))
+    ), unmarked AS (
+        DELETE FROM email_attempt WHERE id = ANY ($8::bigint[]) AND outbox_id = ANY (ARRAY(SELECT id FROM written))
+    ), appended AS (
+        INSERT INTO email_attempt ({", ".join(COLUMNS)})
+        SELECT {", ".join(COLUMNS)}
+        FROM unnest($9::bigint[], $10::int[], $11::text[], $12::text[], $13::int[], $14::text[], $15::text[],
+            $16::text[], $17::text[]) WITH ORDINALITY AS line ({", ".join(COLUMNS)}, number)
+        WHERE outbox_id = ANY (ARRAY(SELECT id FROM written))
+        ORDER BY number
+    )
+    SELECT id FROM written
+"""  # noqa: S608  # no input
+
+_NO_LINES: tuple[tuple[Any, ...], ...] = ((),) * len(COLUMNS)
 
 
 class PostgresqlStore(Store):
     """For any number of pollers on any number of machines."""
 
+    def __init__(self, engine: AsyncEngine, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(engine)
+        self._marks = Marks(clock)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """See Store."""
+        with told(self._engine.url):
+            async with asyncio.timeout(PATIENCE), self._engine.begin() as connection:
+                return await connection.run_sync(work)
+
+    async def _claim(self, limit: int, claim: Claim) -> list[Claimed]:
+        rows: list[Claimed] = []
+        async with self._driver() as driver:
+            sharing = self._lanes.sharing(limit)
+            while shares := sharing.next():
+                bounds = self._marks.look(claim.without, thorough=claim.thorough)
+                taken = await self._take(driver, claim, shares, bounds, rows)
+                by_lane = [[place for lane_, place in taken if lane_ == lane] for lane in LANES]
+                self._marks.found(shares, by_lane)
+                sharing.found([len(places) for places in by_lane])
+            for lane in () if claim.held or rows else LANES:
+                one = [int(lane == other) for other in LANES]
+                rows or await self._take(driver, claim, one, EVERYTHING, rows, suspects=True)
+            if tried := [row for row in rows if not row.message_id.startswith(claim.message_ids.prefix)]:
+                await _recall(driver, tried)
+        return rows
+
     async def _take(
-        self, connection: AsyncConnection, shares: Sequence[int], claim: Claim, *, suspects: bool
-    ) -> list[tuple[Claimed, Any]]:
-        params = {
-            "lanes": list(LANES),
-            "shares": list(shares),
-            "without": list(claim.without),
-            "token": claim.token,
-            "poller": claim.poller,
-            "lease": claim.lease,
-            "prefix": claim.message_ids.prefix,
-            "suffix": claim.message_ids.suffix,
-            "held": list(claim.held),
-            "suspect": SUSPECT,
-            "wait": SUSPECT_WAIT,
-            "suspects": suspects,
-        }
-        taken = []
-        for row in (await connection.execute(_TAKE, params)).mappings():
-            values = dict(row)
-            was_due = values.pop("was_due")
-            taken.append((Claimed(claim_token=claim.token, **values), was_due))
-        return taken
+        self,
+        driver: Any,
+        claim: Claim,
+        shares: Sequence[int],
+        bounds: Bounds,
+        rows: list[Claimed],
+        *,
+        suspects: bool = False,
+    ) -> list[tuple[int, tuple[Any, int]]]:
+        """Add the rows taken to `rows`; the lane and place of each."""
+        ids = claim.message_ids
+        taken = await driver.fetch(
+            _TAKE,
+            shares,
+            [due for due, _ in bounds.places],
+            [id_ for _, id_ in bounds.places],
+            bounds.ages,
+            [*claim.held, *(row.id for row in rows)],
+            claim.without,
+            suspects,
+            claim.token,
+            claim.poller,
+            claim.lease,
+            ids.prefix,
+            ids.suffix,
+        )
+        found = [Claimed(*record[:-1]) for record in taken]
+        rows += found
+        return [(row.priority, (record[-1], row.id)) for row, record in zip(found, taken, strict=True)]
 
     async def renew(self, claims: Collection[tuple[int, str]], lease: float) -> set[int]:
         """See Store."""
         held = sorted(claims)  # in one order everywhere, so that writers never wait in a circle
         params = {"ids": [id_ for id_, _ in held], "tokens": [token for _, token in held], "lease": lease}
-        async with self.write() as connection:
-            return set((await connection.execute(_RENEW, params)).scalars())
+        return await self.write(lambda connection: set(connection.scalars(_RENEW, params)))
 
-    async def _finish(self, connection: AsyncConnection, results: Sequence[Result]) -> dict[int, bool]:
+    async def _record(self, results: Sequence[Result], poller: str) -> set[int]:
         ordered = sorted(results, key=lambda result: result.id)
         verdicts = [result.verdict for result in ordered]
-        params = {
-            "ids": [result.id for result in ordered],
-            "tokens": [result.claim_token for result in ordered],
-            "statuses": [verdict.status.value for verdict in verdicts],
-            "delays": [verdict.delay or 0.0 for verdict in verdicts],
-            "given_back": [0 if verdict.counted else 1 for verdict in verdicts],
-            "errors": [None if verdict.reason is None else clean_text(verdict.reason) for verdict in verdicts],
-        }
-        written = await connection.execute(_FINISH, params)
-        return {row.id: row.sensitive for row in written}
+        attempts = [line for result in ordered for line in lines(result, poller)]
+        async with self._driver() as driver:
+            written = await driver.fetch(
+                _RECORD,
+                [result.id for result in ordered],
+                [result.claim_token for result in ordered],
+                [verdict.status.value for verdict in verdicts],
+                [verdict.delay or 0.0 for verdict in verdicts],
+                [0 if verdict.counted else 1 for verdict in verdicts],
+                [None if verdict.reason is None else clean_text(verdict.reason) for verdict in verdicts],
+                [verdict.status in FINAL for verdict in verdicts],
+                [mark for result in ordered for mark in result.marks],
+                *(zip(*attempts, strict=True) if attempts else _NO_LINES),
+            )
+        return {id_ for (id_,) in written}
+
+    @asynccontextmanager
+    async def _driver(self) -> AsyncIterator[Any]:
+        """asyncpg's own connection, out of the pool: every statement is a transaction."""
+        with told(self._engine.url, (*FAILURES, asyncpg.PostgresError, asyncpg.InterfaceError)):
+            async with asyncio.timeout(PATIENCE):
+                session = await self._session()
+                try:
+                    yield session.driver_connection
+                except BaseException:
+                    session.invalidate()  # in whatever state it is
+                    raise
+                await greenlet_spawn(session.close)
+
+    async def _session(self) -> PoolProxiedConnection:
+        while True:
+            session = await self._engine.raw_connection()
+            driver: Any = session.driver_connection
+            if not driver.is_closed():
+                return session
+            session.invalidate()  # a restart of the server is no failure of ours
+
+
+async def _recall(driver: Any, rows: Sequence[Claimed]) -> None:
+    """Fill in the history of rows that were tried before. In a statement of its own: what the last owner wrote just
+    before we took the row, the claim itself could not see yet."""
+    by_id: dict[int, list[tuple[str, str]]] = {row.id: [] for row in rows}
+    for id_, recipient, outcome in await driver.fetch(_RECALL, list(by_id)):
+        by_id[id_].append((recipient, outcome))
+    for row in rows:
+        row.history = history(by_id[row.id])

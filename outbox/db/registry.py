@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from outbox.core.status import Status
 from outbox.db.models import Email, PollerState
@@ -23,20 +23,21 @@ class Registry:
     async def sign_on(self, name: str, *, host: str, pid: int, version: str) -> None:
         """Report that the poller `name` begins, and forget those not heard of for a day."""
         new = {"name": name, "host": host, "pid": pid, "version": version}
-        async with self._store.write() as connection:
-            await connection.execute(insert(PollerState).values(new))
-            await connection.execute(delete(PollerState).where(PollerState.seen_at < later(-FORGOTTEN)))
+
+        def write(connection: Connection) -> None:
+            connection.execute(insert(PollerState).values(new))
+            connection.execute(delete(PollerState).where(PollerState.seen_at < later(-FORGOTTEN)))
+
+        await self._store.write(write)
 
     async def show_life(self, name: str) -> bool:
         """Report that the poller `name` lives. False where it is not on record any more."""
         seen = update(PollerState).where(PollerState.name == name).values(seen_at=UtcNow())
-        async with self._store.write() as connection:
-            return bool((await connection.execute(seen)).rowcount)
+        return bool(await self._store.write(lambda connection: connection.execute(seen).rowcount))
 
     async def sign_off(self, name: str) -> None:
         """Report that the poller `name` ends."""
-        async with self._store.write() as connection:
-            await connection.execute(delete(PollerState).where(PollerState.name == name))
+        await self._store.write(lambda connection: _forget(connection, name))
 
     async def others(self, name: str) -> Mapping[str, datetime]:
         """All pollers on record but `name`, with the last sign of life of each."""
@@ -52,7 +53,14 @@ class Registry:
         They stay `sending`, with their attempt counted: whoever claims them knows that they were lost once.
         """
         held = update(Email).where(Email.claimed_by == name, Email.status == Status.SENDING, Email.due_at > UtcNow())
-        async with self._store.write() as connection:
-            freed = (await connection.execute(held.values(due_at=UtcNow()))).rowcount
-            await connection.execute(delete(PollerState).where(PollerState.name == name))
-        return freed
+
+        def write(connection: Connection) -> int:
+            freed = connection.execute(held.values(due_at=UtcNow())).rowcount
+            _forget(connection, name)
+            return freed
+
+        return await self._store.write(write)
+
+
+def _forget(connection: Connection, name: str) -> None:
+    connection.execute(delete(PollerState).where(PollerState.name == name))

@@ -1,61 +1,103 @@
-"""The store on SQLite: one writer at a time, rows in and out as JSON lists."""
+"""The store on SQLite: one writer at a time, rows in and out as JSON lists.
+
+A transaction is one call in a thread of its own. Were its statements awaited one by one, SQLite's lock would be held
+while the event loop has other things to do. And every row that is fetched singly is a turn of waiting for Python's own
+lock, so rows come as one text.
+"""
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Row, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from outbox.core.claim import INLINE, Claimed, Result
+from outbox.core.status import FINAL
 from outbox.core.text import clean_text
-from outbox.db.store import SUSPECT, SUSPECT_WAIT, Claim, Store
-from outbox.db.types import as_text, parse_utc
+from outbox.db.attempts import COLUMNS, history, lines
+from outbox.db.engine import blocking
+from outbox.db.erase import erase
+from outbox.db.failure import told
+from outbox.db.lanes import LANES
+from outbox.db.store import PATIENCE, SUSPECT, SUSPECT_WAIT, Claim, Store, T
+from outbox.db.types import parse_utc
 
 _NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
-_DUE = text(
-    " UNION ALL ".join(
-        "SELECT * FROM (SELECT id, due_at, status = 'sending' AS taken_over,"  # noqa: S608  # no input
-        f" (julianday({_NOW}) - julianday(due_at)) * 86400.0 AS overdue FROM email_outbox"
-        f" WHERE priority = {lane} AND due_at <= {_NOW}"
-        " AND id NOT IN (SELECT value FROM json_each(:held))"
-        " AND coalesce(transport, '') NOT IN (SELECT value FROM json_each(:without))"
-        " AND (status = 'sending' AND attempts >= :suspect AND due_at > strftime('%Y-%m-%d %H:%M:%f', 'now', :wait))"
-        f" = :suspects ORDER BY due_at, id LIMIT :share{lane})"
-        for lane in (0, 1, 2)
-    )
-)
+_CLAIMABLE = f"""
+    due_at <= {_NOW} AND id NOT IN (SELECT value FROM json_each(:held))
+    AND coalesce(transport, '') NOT IN (SELECT value FROM json_each(:without))"""  # noqa: S608  # no input
+_SUSPECT = "(status = 'sending' AND attempts >= :suspect AND due_at > strftime('%Y-%m-%d %H:%M:%f', 'now', :wait))"
 
 _LARGE = ("body_text", "body_html", "context")
 _SIZE = " + ".join(f"coalesce(length(CAST({column} AS BLOB)), 0)" for column in _LARGE)  # of text it stops at a NUL
-_TEXT, _HTML, _CONTEXT = (f"iif(length(CAST({name} AS BLOB)) <= {INLINE}, {name}, NULL) AS {name}" for name in _LARGE)
+_TEXT, _HTML, _CONTEXT = (
+    f"iif(length(CAST({column} AS BLOB)) <= {INLINE}, CAST({column} AS TEXT), NULL)" for column in _LARGE
+)
+_SENDER, _TO, _CC, _BCC, _REPLY_TO, _SUBJECT, _TEMPLATE, _LOCALE, _HEADERS, _TRANSPORT, _ID = (
+    f"CAST({name} AS TEXT)"  # a column can hold a blob, which JSON cannot
+    for name in (
+        *("sender", "to_addrs", "cc_addrs", "bcc_addrs", "reply_to", "subject", "template", "locale", "headers"),
+        *("transport", "message_id"),
+    )
+)
+_TRIED = """json((
+    SELECT json_group_array(json_array(recipient, outcome)) FROM (
+        SELECT recipient, outcome FROM email_attempt WHERE outbox_id = email_outbox.id ORDER BY id
+    )
+))"""
+_FILES = "EXISTS (SELECT 1 FROM email_attachment WHERE outbox_id = email_outbox.id)"
 
-_TAKE = text(f"""
+# As it will be once it is taken, in the order of Claimed.
+_ROW = f"""json_array(
+    id, :token, min(attempts + 1, 1000000), (julianday({_NOW}) - julianday(due_at)) * 86400.0,
+    json(iif(status = 'sending', 'true', 'false')), coalesce({_ID}, :prefix || id || :suffix), created_at,
+    (julianday(expires_at) - julianday({_NOW})) * 86400.0, {_SENDER}, {_TO}, {_CC}, {_BCC}, {_REPLY_TO}, {_SUBJECT},
+    {_TEXT}, {_HTML}, {_TEMPLATE}, {_CONTEXT}, {_LOCALE}, {_HEADERS}, priority, max_attempts, {_TRANSPORT}, on_doubt,
+    json(iif({_FILES}, 'true', 'false')), {_SIZE}, iif(message_id IS NULL, NULL, {_TRIED})
+)"""
+
+_ANY = f"""
+    SELECT 1 FROM email_outbox
+    WHERE priority IN ({", ".join(map(str, LANES))}) AND {_CLAIMABLE} AND {_SUSPECT} <= :suspects LIMIT 1
+"""  # noqa: S608  # no input
+
+_DUE = (
+    "SELECT json_group_array(id), '[' || group_concat(line, ',') || ']', "  # noqa: S608  # no input
+    + ", ".join(f"count(*) FILTER (WHERE priority = {lane})" for lane in LANES)
+    + " FROM ("
+    + " UNION ALL ".join(
+        f"SELECT * FROM (SELECT id, priority, {_ROW} AS line FROM email_outbox"  # noqa: S608  # no input
+        f" WHERE priority = {lane} AND {_CLAIMABLE} AND {_SUSPECT} = :suspects"
+        f" ORDER BY due_at, id LIMIT :share{lane})"
+        for lane in LANES
+    )
+    + ")"
+)
+
+_TAKE = """
     UPDATE email_outbox
     SET status = 'sending', attempts = min(attempts + 1, 1000000), claim_token = :token, claimed_by = :poller,
         due_at = strftime('%Y-%m-%d %H:%M:%f', 'now', :lease),
         message_id = coalesce(message_id, :prefix || id || :suffix)
     WHERE id IN (SELECT value FROM json_each(:ids))
-    RETURNING id, attempts, message_id, created_at, (julianday(expires_at) - julianday({_NOW})) * 86400.0 AS expires_in,
-        sender, to_addrs, cc_addrs, bcc_addrs, reply_to, subject, {_TEXT}, {_HTML}, template, {_CONTEXT}, locale,
-        headers, priority, max_attempts, transport, on_doubt, {_SIZE} AS size,
-        EXISTS (SELECT 1 FROM email_attachment WHERE outbox_id = email_outbox.id) AS has_attachments
-""")  # noqa: S608  # no input
+"""
 
-_RENEW = text("""
+_RENEW = """
     UPDATE email_outbox SET due_at = strftime('%Y-%m-%d %H:%M:%f', 'now', :lease)
     FROM (
         SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS token FROM json_each(:claims)
     ) AS held
     WHERE email_outbox.id = held.id AND claim_token = held.token AND status = 'sending'
     RETURNING email_outbox.id
-""")
+"""
 
-_FINISH = text(f"""
+_FINISH = f"""
     UPDATE email_outbox
     SET status = ended.status, claim_token = NULL, claimed_by = NULL,
         last_error = CASE WHEN ended.status = 'pending' THEN coalesce(ended.error, last_error) ELSE ended.error END,
@@ -70,12 +112,13 @@ _FINISH = text(f"""
     ) AS ended
     WHERE email_outbox.id = ended.id AND claim_token = ended.token AND email_outbox.status = 'sending'
     RETURNING email_outbox.id, sensitive
-""")  # noqa: S608  # no input
+"""  # noqa: S608  # no input
 
-
-_TEXTS = (
-    *("sender", "cc_addrs", "bcc_addrs", "reply_to", "subject", "body_text", "body_html"),
-    *("template", "context", "locale", "headers", "transport"),
+_UNMARK = "DELETE FROM email_attempt WHERE id IN (SELECT value FROM json_each(?))"
+_APPEND = (
+    f"INSERT INTO email_attempt ({', '.join(COLUMNS)}) SELECT "  # noqa: S608  # no input
+    + ", ".join(f"json_extract(value, '$[{place}]')" for place in range(len(COLUMNS)))
+    + " FROM json_each(?) ORDER BY key"
 )
 
 
@@ -92,74 +135,138 @@ class SqliteStore(Store):
 
     def __init__(self, engine: AsyncEngine, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(engine)
+        self._blocking = blocking(engine)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox-sqlite")
         self._writing = asyncio.Lock()
         self._clock = clock
         self._owed = 0.0
         """Until when the file is left to others, on our clock, but for a burst."""
 
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
+    async def write(self, work: Callable[[Connection], T]) -> T:
         """See Store."""
-        async with self._writing:
-            await asyncio.sleep(self.rest())
-            locked = None
-            try:
-                async with super().write() as connection:
-                    locked = self._clock()
-                    yield connection
-            finally:
-                if locked is not None:
-                    now = self._clock()
-                    self._owed = min(max(self._owed, locked) + 2 * (now - locked), now + BURST + LONGEST_REST)
+        return await self._in_turn(partial(self._transaction, work))
 
     def rest(self) -> float:
         """Seconds for which the next write should wait."""
         return max(0.0, self._owed - BURST - self._clock())
 
-    async def _take(
-        self, connection: AsyncConnection, shares: Sequence[int], claim: Claim, *, suspects: bool
-    ) -> list[tuple[Claimed, Any]]:
-        # Looked up and updated apart, because RETURNING tells only the new status; nobody writes in between.
+    async def _in_turn(self, work: Callable[[Connection], T]) -> T:
+        with told(self._engine.url):
+            async with asyncio.timeout(PATIENCE), self._writing:
+                if rest := self.rest():
+                    await asyncio.sleep(rest)
+                return await asyncio.get_running_loop().run_in_executor(self._thread, self._connected, work)
+
+    def _connected(self, work: Callable[[Connection], T]) -> T:
+        with self._blocking.connect() as connection:
+            return work(connection)
+
+    def _transaction(self, work: Callable[[Connection], T], connection: Connection) -> T:
+        locked = None
+        try:
+            with connection.begin():
+                locked = self._clock()
+                return work(connection)
+        finally:
+            if locked is not None:
+                now = self._clock()
+                self._owed = min(max(self._owed, locked) + 2 * (now - locked), now + BURST + LONGEST_REST)
+
+    async def _claim(self, limit: int, claim: Claim) -> list[Claimed]:
+        found = await self._in_turn(partial(self._take_due, limit, claim))
+        return [_claimed(*values) for text in found for values in json.loads(text)]
+
+    def _take_due(self, limit: int, claim: Claim, connection: Connection) -> list[str]:
+        """JSON texts of the rows taken. No lock is taken to find that there are none."""
+        driver: Any = connection.connection.driver_connection
         which = {
-            **{f"share{lane}": share for lane, share in enumerate(shares)},
             "held": json.dumps(list(claim.held)),
+            "without": json.dumps(list(claim.without)),
             "suspect": SUSPECT,
             "wait": _shift(-SUSPECT_WAIT),
-            "suspects": int(suspects),
-            "without": json.dumps(list(claim.without)),
+            "suspects": 0 if claim.held else 1,
         }
-        due = {row.id: row for row in await connection.execute(_DUE, which)}
-        params = {
+        if driver.execute(_ANY, which).fetchone() is None:
+            return []
+        how = {
+            **which,
             "token": claim.token,
             "poller": claim.poller,
             "lease": _shift(claim.lease),
             "prefix": claim.message_ids.prefix,
             "suffix": claim.message_ids.suffix,
-            "ids": json.dumps(list(due)),
         }
-        taken = (await connection.execute(_TAKE, params)).all()
-        return [(_claimed(row, claim.token, due[row.id]), due[row.id].due_at) for row in taken]
+        return self._transaction(lambda _: self._take_all(driver, limit, claim, how), connection)
+
+    def _take_all(self, driver: Any, limit: int, claim: Claim, how: dict[str, Any]) -> list[str]:
+        held, taken = list(claim.held), []
+        sharing = self._lanes.sharing(limit)
+        while shares := sharing.next():
+            ids, rows, counts = _take(driver, shares, {**how, "held": json.dumps(held), "suspects": 0})
+            sharing.found(counts)
+            if any(counts):
+                held += json.loads(ids)
+                taken.append(rows)
+        for lane in () if claim.held or taken else LANES:
+            one = [int(lane == other) for other in LANES]
+            _, rows, counts = _take(driver, one, {**how, "suspects": 1})
+            if any(counts):
+                return [rows]
+        return taken
 
     async def renew(self, claims: Collection[tuple[int, str]], lease: float) -> set[int]:
         """See Store."""
         params = {"claims": json.dumps(list(claims)), "lease": _shift(lease)}
-        async with self.write() as connection:
-            return set((await connection.execute(_RENEW, params)).scalars())
 
-    async def _finish(self, connection: AsyncConnection, results: Sequence[Result]) -> dict[int, bool]:
-        rows = [
-            (
-                result.id,
-                result.claim_token,
-                result.verdict.status.value,
-                _shift(result.verdict.delay or 0.0),
-                0 if result.verdict.counted else 1,
-                None if result.verdict.reason is None else clean_text(result.verdict.reason),
-            )
-            for result in results
-        ]
-        written = await connection.execute(_FINISH, {"results": json.dumps(rows)})
-        return {row.id: bool(row.sensitive) for row in written}
+        def write(connection: Connection) -> set[int]:
+            return {id_ for (id_,) in connection.exec_driver_sql(_RENEW, params)}
+
+        return await self.write(write)
+
+    async def _record(self, results: Sequence[Result], poller: str) -> set[int]:
+        verdicts = json.dumps([_verdict(result) for result in results])
+        found = [line for result in results for line in lines(result, poller)]
+        appended = json.dumps(found)
+        marked = any(result.marks for result in results)
+
+        def write(connection: Connection) -> set[int]:
+            driver: Any = connection.connection.driver_connection
+            written = dict(driver.execute(_FINISH, {"results": verdicts}).fetchall())
+            if any(written.values()):
+                final = {result.id for result in results if result.verdict.status in FINAL}
+                erase(connection, [id_ for id_, sensitive in written.items() if sensitive and id_ in final])
+            if marked:
+                marks = [mark for result in results if result.id in written for mark in result.marks]
+                driver.execute(_UNMARK, (json.dumps(marks),))
+            complete = len(written) == len(results)
+            kept = appended if complete else json.dumps([line for line in found if line[0] in written])
+            driver.execute(_APPEND, (kept,))
+            return set(written)
+
+        return await self.write(write)
+
+    async def close(self) -> None:
+        """See Store."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._blocking.dispose)
+        self._thread.shutdown(wait=False)
+        await super().close()
+
+
+def _take(driver: Any, shares: Sequence[int], how: dict[str, Any]) -> tuple[str, str, list[int]]:
+    """Their ids and the rows as JSON, and how many they are of each lane."""
+    # Looked up and updated apart, because RETURNING tells only the new status; nobody writes in between.
+    places = {f"share{lane}": share for lane, share in enumerate(shares)}
+    ids, rows, *counts = driver.execute(_DUE, {**how, **places}).fetchone()
+    if any(counts):
+        driver.execute(_TAKE, {**how, "ids": ids})
+    return ids, rows, counts
+
+
+def _verdict(result: Result) -> tuple[int, str, str, str, int, str | None]:
+    verdict = result.verdict
+    reason = None if verdict.reason is None else clean_text(verdict.reason)
+    given_back = 0 if verdict.counted else 1
+    return result.id, result.claim_token, verdict.status.value, _shift(verdict.delay or 0.0), given_back, reason
 
 
 def _shift(seconds: float) -> str:
@@ -167,23 +274,9 @@ def _shift(seconds: float) -> str:
     return f"{seconds:+.3f} seconds"
 
 
-def _claimed(row: Row[Any], token: str, before: Row[Any]) -> Claimed:
-    """The row as it is, except that what belongs in text columns is text."""
-    texts: dict[str, Any] = {name: as_text(getattr(row, name)) for name in _TEXTS}
-    return Claimed(
-        id=row.id,
-        claim_token=token,
-        attempts=row.attempts,
-        overdue=before.overdue,
-        taken_over=bool(before.taken_over),
-        message_id=as_text(row.message_id) or "",
-        created_at=parse_utc(row.created_at),
-        expires_in=row.expires_in,
-        to_addrs=as_text(row.to_addrs) or "",
-        priority=row.priority,
-        max_attempts=row.max_attempts,
-        on_doubt=row.on_doubt,
-        has_attachments=bool(row.has_attachments),
-        size=row.size,
-        **texts,
-    )
+def _claimed(*values: Any) -> Claimed:
+    id_, token, attempts, overdue, taken_over, message_id, created_at, *rest, tried = values
+    row = Claimed(id_, token, attempts, overdue, taken_over, message_id, parse_utc(created_at), *rest)
+    if tried:
+        row.history = history(tried)
+    return row

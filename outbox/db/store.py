@@ -7,26 +7,27 @@ differs between databases is in `sqlite` and `postgresql`.
 import asyncio
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypeVar
 
-from sqlalchemy import URL, ColumnElement, LargeBinary, Text, cast, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, LargeBinary, Text, cast, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from outbox.core.claim import INLINE, AttachedFile, Claimed, Result
 from outbox.core.message import MessageIds, check_size
-from outbox.core.outcome import Kind, Outcome
 from outbox.core.retry import EXPIRED
-from outbox.core.status import FINAL, Status, may_become
-from outbox.core.text import clean_text
+from outbox.core.status import Status, may_become
+from outbox.db.attempts import as_rows, lines
 from outbox.db.engine import read_only
 from outbox.db.erase import erase
-from outbox.db.failure import FAILURES, database_error
-from outbox.db.lanes import LANES, lane_shares
+from outbox.db.failure import told
+from outbox.db.lanes import LANES, Lanes
 from outbox.db.models import Attachment, Attempt, Blob, Email
 from outbox.db.types import SecondsUntil, UtcNow, as_text
+
+T = TypeVar("T")
 
 PATIENCE = 60.0
 """Seconds for one transaction. A connection that died without a word must not stop a poller for ever."""
@@ -49,6 +50,7 @@ class Claim:
     message_ids: MessageIds
     held: Collection[int] = ()
     without: Sequence[str] = ()  # transports
+    thorough: bool = False
 
 
 class Store(ABC):
@@ -57,7 +59,7 @@ class Store(ABC):
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._reader = read_only(engine)
-        self._turn = 0
+        self._lanes = Lanes()
 
     async def claim(
         self,
@@ -68,59 +70,24 @@ class Store(ABC):
         message_ids: MessageIds,
         held: Collection[int] = (),
         without: Sequence[str] = (),
+        thorough: bool = False,
     ) -> list[Claimed]:
         """Up to `limit` due rows, taken for `lease` seconds: pending ones, and those whose last owner's lease ended.
 
         The attempt is counted and the Message-ID fixed here, before anything is sent. The most urgent come first.
         Rows `held` are not taken over by the poller that holds them: it renews them. Where nothing else is due, one
         suspect may be taken by a poller that holds nothing. Rows of the transports `without` stay as they are; ''
-        stands for rows that name none.
+        stands for rows that name none. None at all means that nothing is due only where the look was `thorough`: else
+        what came late may be found by one of the next.
         """
-        due = await self._due(limit, without)
-        if not any(due):
-            return []
-        self._turn += 1
-        claim = Claim(uuid.uuid4().hex, poller, lease, message_ids, held, without)
-        async with self.write() as connection:
-            rows = await self._take(connection, lane_shares(due, limit, self._turn), claim, suspects=False)
-            for lane in () if held or rows else LANES:
-                one = [int(lane == other) for other in LANES]
-                rows = rows or await self._take(connection, one, claim, suspects=True)
-            tried = [row for row, _ in rows if not row.message_id.startswith(message_ids.prefix)]
-            await self._recall(connection, tried)
-        rows.sort(key=lambda found: (found[0].priority, found[1], found[0].id))
-        return [row for row, _ in rows]
+        rows = await self._claim(limit, Claim(uuid.uuid4().hex, poller, lease, message_ids, held, without, thorough))
+        rows.sort(key=_urgency)
+        return rows
 
     @abstractmethod
-    async def _take(
-        self, connection: AsyncConnection, shares: Sequence[int], claim: "Claim", *, suspects: bool
-    ) -> list[tuple[Claimed, Any]]:
-        """Take so many due rows of each lane, suspects or all others; each with the moment it was due."""
-
-    async def _due(self, limit: int, without: Sequence[str]) -> list[int]:
-        """The due rows of each lane, counted up to `limit`. No lock is taken: an idle poller disturbs nobody."""
-        due = select(Email.id).where(Email.due_at <= UtcNow(), *_other_than(without)).limit(limit)
-        counts = [
-            select(func.count()).select_from(due.where(Email.priority == lane).subquery()).scalar_subquery()
-            for lane in LANES
-        ]
-        async with self.read() as connection:
-            return list((await connection.execute(select(*counts))).one())
-
-    @staticmethod
-    async def _recall(connection: AsyncConnection, rows: Sequence[Claimed]) -> None:
-        """Fill in the history of rows that were tried before."""
-        if not rows:
-            return
-        by_id = {row.id: row for row in rows}
-        tried = select(Attempt.outbox_id, Attempt.recipient, Attempt.outcome)
-        tried = tried.where(Attempt.outbox_id.in_(by_id)).order_by(Attempt.id)
-        histories: dict[int, dict[str, Kind]] = {id_: {} for id_ in by_id}
-        for id_, recipient, outcome in await connection.execute(tried):
-            if histories[id_].get(recipient) is not Kind.ACCEPTED:
-                histories[id_][recipient] = Kind(outcome)
-        for id_, history in histories.items():
-            by_id[id_].history = history
+    async def _claim(self, limit: int, claim: Claim) -> list[Claimed]:
+        """Take up to `limit` due rows, in any order. Where there are none, no lock is taken: an idle poller disturbs
+        nobody."""
 
     @abstractmethod
     async def renew(self, claims: Collection[tuple[int, str]], lease: float) -> set[int]:
@@ -136,16 +103,11 @@ class Store(ABC):
             raise ValueError("two results of one email: which of them was written could not be told")
         if not results:
             return set()
-        async with self.write() as connection:
-            written = await self._finish(connection, results)
-            final = {result.id for result in results if result.verdict.status in FINAL}
-            await erase(connection, [id_ for id_, sensitive in written.items() if sensitive and id_ in final])
-            kept = [result for result in results if result.id in written]
-            if marks := [mark for result in kept for mark in result.marks]:
-                await connection.execute(delete(Attempt).where(Attempt.id.in_(marks)))
-            if attempts := [row for result in kept for row in _attempts(result, poller)]:
-                await connection.execute(insert(Attempt), attempts)
-        return set(written)
+        return await self._record(results, poller)
+
+    @abstractmethod
+    async def _record(self, results: Sequence[Result], poller: str) -> set[int]:
+        """Write them where the row is still owned; the ids of those rows."""
 
     async def mark(self, result: Result, *, poller: str) -> tuple[int, ...]:
         """Put outcomes on record before the result is written, which replaces them: whatever happens to this poller,
@@ -154,16 +116,15 @@ class Store(ABC):
         """
         owned = select(Email.id).where(Email.id == result.id, Email.claim_token == result.claim_token)
         owned = owned.where(Email.status == Status.SENDING).with_for_update()
-        async with self.write() as connection:
-            if (await connection.execute(owned)).first() is None:
-                return ()
-            await connection.execute(delete(Attempt).where(Attempt.id.in_(result.marks)))
-            marks = insert(Attempt).returning(Attempt.id, sort_by_parameter_order=True)
-            return tuple((await connection.scalars(marks, _attempts(result, poller))).all())
 
-    @abstractmethod
-    async def _finish(self, connection: AsyncConnection, results: Sequence[Result]) -> dict[int, bool]:
-        """Write the verdicts on rows still owned; for each of these whether it is sensitive."""
+        def write(connection: Connection) -> tuple[int, ...]:
+            if connection.execute(owned).first() is None:
+                return ()
+            connection.execute(delete(Attempt).where(Attempt.id.in_(result.marks)))
+            marks = insert(Attempt).returning(Attempt.id, sort_by_parameter_order=True)
+            return tuple(connection.scalars(marks, as_rows(lines(result, poller))).all())
+
+        return await self.write(write)
 
     async def whole(self, row: Claimed, *, most: int) -> Claimed:
         """`row` with what was too large to come with its claim. Raises ContentError where it is more than `most`."""
@@ -216,12 +177,15 @@ class Store(ABC):
             if (await connection.execute(over.limit(1))).first() is None:
                 return 0
         ended = {"status": Status.EXPIRED, "due_at": None, "finished_at": UtcNow(), "last_error": EXPIRED}
-        async with self.write() as connection:
-            ids = (await connection.execute(over.with_for_update(skip_locked=True))).scalars().all()
+
+        def write(connection: Connection) -> int:
+            ids = connection.scalars(over.with_for_update(skip_locked=True)).all()
             changed = update(Email).where(Email.id.in_(ids), Email.status == Status.PENDING).values(ended)
-            rows = (await connection.execute(changed.returning(Email.id, Email.sensitive))).all()
-            await erase(connection, [row.id for row in rows if row.sensitive])
-        return len(rows)
+            rows = connection.execute(changed.returning(Email.id, Email.sensitive)).all()
+            erase(connection, [row.id for row in rows if row.sensitive])
+            return len(rows)
+
+        return await self.write(write)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -230,22 +194,14 @@ class Store(ABC):
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """For single reads: no transaction, no lock. Raises DatabaseError for whatever the database fails at."""
-        async with _told(self._engine.url), asyncio.timeout(PATIENCE), self._reader.connect() as connection:
-            yield connection
+        with told(self._engine.url):
+            async with asyncio.timeout(PATIENCE), self._reader.connect() as connection:
+                yield connection
 
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        """One short transaction. Raises DatabaseError for whatever the database fails at."""
-        async with _told(self._engine.url), asyncio.timeout(PATIENCE), self._engine.begin() as connection:
-            yield connection
-
-
-@asynccontextmanager
-async def _told(url: URL) -> AsyncIterator[None]:
-    try:
-        yield
-    except FAILURES as error:
-        raise database_error(error, url) from error
+    @abstractmethod
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """What `work` returns, which is one short transaction. Raises DatabaseError for whatever the database fails
+        at."""
 
 
 def open_store(engine: AsyncEngine) -> Store:
@@ -264,28 +220,5 @@ def _other_than(transports: Sequence[str]) -> list[ColumnElement[bool]]:
     return [func.coalesce(Email.transport, "").not_in(transports)] if transports else []
 
 
-def _attempts(result: Result, poller: str) -> list[dict[str, Any]]:
-    lost = [
-        {"attempt": result.attempt - 1, **_outcome(recipient, outcome), "transport": None, "poller": None}
-        for recipient, outcome in result.lost.items()
-    ]
-    tried = [
-        {"attempt": result.attempt, **_outcome(recipient, outcome), "transport": result.transport, "poller": poller}
-        for recipient, outcome in result.outcomes.items()
-    ]
-    return [{"outbox_id": result.id, **row} for row in (*lost, *tried)]
-
-
-def _outcome(recipient: str, outcome: Outcome) -> dict[str, Any]:
-    return {
-        "recipient": recipient,
-        "outcome": outcome.kind.value,
-        "code": outcome.reply.code if outcome.reply else None,
-        "enhanced": outcome.reply.enhanced if outcome.reply else None,
-        "reply": _said(outcome),
-    }
-
-
-def _said(outcome: Outcome) -> str | None:
-    parts = (outcome.reply.text if outcome.reply else "", outcome.note)
-    return clean_text(" — ".join(part for part in parts if part)) or None
+def _urgency(row: Claimed) -> tuple[int, float, int]:
+    return row.priority, -row.overdue, row.id

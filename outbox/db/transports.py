@@ -8,7 +8,7 @@ import math
 from collections.abc import Collection
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, Update, false, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Update, false, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from outbox.core.outcome import Fault, Scope
@@ -55,27 +55,29 @@ class Transports:
         state = {"paused_until": until, "reason": reason}
         before = TransportState.paused_until
         less = or_(before.is_(None), before < (BY_HAND if shorten else until))
-        async with self._store.write() as connection:
+
+        def write(connection: Connection) -> None:
             new = conflict_insert(TransportState, connection.dialect.name).values(name=name, **state)
-            await connection.execute(new.on_conflict_do_update(index_elements=["name"], set_=state, where=less))
+            connection.execute(new.on_conflict_do_update(index_elements=["name"], set_=state, where=less))
+
+        await self._store.write(write)
 
     async def clear(self, name: str) -> None:
         """It works again. A pause by hand stays."""
-        async with self._store.write() as connection:
-            await connection.execute(_change(name, ~paused_by_hand()).values(paused_until=None, reason=None))
+        well = _change(name, ~paused_by_hand()).values(paused_until=None, reason=None)
+        await self._store.write(lambda connection: connection.execute(well))
 
     async def win_probe(self, name: str) -> bool:
         """Whether the caller, of all pollers, may probe now; the others see it paused meanwhile."""
         over = or_(TransportState.paused_until.is_(None), TransportState.paused_until <= UtcNow())
         probing = _change(name, over, TransportState.reason.isnot(None)).values(paused_until=later(PROBE_WINDOW))
-        async with self._store.write() as connection:
-            return bool((await connection.execute(probing)).rowcount)
+        return bool(await self._store.write(lambda connection: connection.execute(probing).rowcount))
 
     async def keep_probe(self, name: str) -> None:
         """Some seconds more for a probe under way."""
         more = _change(name, ~paused_by_hand(), TransportState.reason.isnot(None))
-        async with self._store.write() as connection:
-            await connection.execute(more.values(paused_until=later(PROBE_WINDOW)))
+        longer = more.values(paused_until=later(PROBE_WINDOW))
+        await self._store.write(lambda connection: connection.execute(longer))
 
 
 async def pause_by_hand(connection: AsyncConnection, names: Collection[str]) -> set[str]:

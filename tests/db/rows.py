@@ -35,9 +35,11 @@ async def claim(
     held: Collection[int] = (0,),
     without: Sequence[str] = (),
 ) -> list[Claimed]:
-    """A claim with Message-IDs of its own, by a poller that holds something: ids begin at 1."""
+    """A thorough claim with Message-IDs of its own, by a poller that holds something: ids begin at 1."""
     ids = MessageIds.new(datetime.now(UTC), "example.org")
-    return await store.claim(limit, poller=poller, lease=lease, message_ids=ids, held=held, without=without)
+    return await store.claim(
+        limit, poller=poller, lease=lease, message_ids=ids, held=held, without=without, thorough=True
+    )
 
 
 def later(database: str, seconds: float) -> datetime | str:

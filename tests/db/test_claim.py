@@ -3,18 +3,15 @@
 import asyncio
 import uuid
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
-from sqlalchemy import TextClause, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import text
 
 from outbox.core.claim import AttachedFile, Result
 from outbox.core.message import MessageIds
 from outbox.core.outcome import Kind, Outcome
 from outbox.core.retry import Verdict
 from outbox.core.status import Status
-from outbox.db import postgresql, sqlite
 from outbox.db.engine import create_engine
 from outbox.db.store import Store, open_store
 from tests.db.rows import claim, insert, insert_many, later
@@ -215,38 +212,6 @@ async def test_an_idle_claim_takes_no_write_lock(sqlite_database):
             assert await store.next_due() is None
             assert await store.expire() == 0
     await store.close()
-
-
-async def plan(engine: AsyncEngine, statement: TextClause, **params: Any) -> list[str]:
-    """How the database would run a statement, step by step."""
-    how = "EXPLAIN QUERY PLAN " if engine.dialect.name == "sqlite" else "EXPLAIN "
-    async with engine.connect() as connection:
-        return [str(row[-1]) for row in await connection.execute(text(how + statement.text), params)]
-
-
-async def test_the_claim_on_sqlite_reads_the_due_index_and_sorts_nothing(sqlite_database):
-    engine = create_engine(sqlite_database)
-    suspects = {"suspect": 3, "wait": "-60 seconds", "suspects": 0}
-    steps = await plan(engine, sqlite._DUE, share0=5, share1=5, share2=5, held="[0]", without="[]", **suspects)
-    await engine.dispose()
-    assert sum("USING INDEX ix_email_outbox_due (priority=? AND due_at<?)" in step for step in steps) == 3
-    assert not any(step.startswith("SCAN email_outbox") or "TEMP B-TREE" in step for step in steps), steps
-
-
-async def test_the_claim_on_postgresql_reads_the_due_index_and_sorts_nothing(postgres_database):
-    engine = create_engine(postgres_database)
-    async with engine.begin() as connection:
-        finished = "SELECT 'a@x.org', 'sent', NULL FROM generate_series(1, 5000)"
-        await connection.execute(text(f"INSERT INTO email_outbox (to_addrs, status, due_at) {finished}"))
-        due = "SELECT 'a@x.org' FROM generate_series(1, 500)"
-        await connection.execute(text(f"INSERT INTO email_outbox (to_addrs) {due}"))
-        await connection.execute(text("ANALYZE email_outbox"))
-    claimed = {"token": "t", "poller": "p", "lease": 60.0, "prefix": "<", "suffix": ">"}
-    claimed |= {"suspect": 3, "wait": 60.0, "suspects": False, "without": [], "held": [0]}
-    steps = await plan(engine, postgresql._TAKE, lanes=[0, 1, 2], shares=[5, 5, 5], **claimed)
-    await engine.dispose()
-    assert any("Index Scan using ix_email_outbox_due" in step for step in steps), steps
-    assert not any("Sort" in step for step in steps), steps
 
 
 async def test_tokens_are_new_with_every_claim(store, execute):

@@ -14,10 +14,12 @@ async def store(sqlite_database, clock):
 
 
 async def write(store, clock, seconds, *, fail=False):
-    async with store.write():
+    def work(_connection):
         clock.now += seconds
         if fail:
             raise ValueError("oops")
+
+    await store.write(work)
 
 
 async def test_a_short_burst_is_written_without_a_pause(store, clock):

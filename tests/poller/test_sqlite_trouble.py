@@ -13,6 +13,7 @@ from sqlalchemy import event
 
 from outbox.core.errors import DatabaseError
 from outbox.daemon import Poller
+from outbox.db.sqlite import SqliteStore
 from tests.fixtures.hold import Hold
 
 LATE = "x" * 200
@@ -77,12 +78,13 @@ async def test_a_full_or_read_only_disk_delays_results_and_loses_none(insert, se
     in_trouble = False
 
     async with Poller(settings, drain=True) as poller:
+        assert isinstance(poller._store, SqliteStore)
 
-        @event.listens_for(poller._engine.sync_engine, "begin")
-        def begin(connection):
+        @event.listens_for(poller._store._blocking, "checkout")
+        def checkout(connection, _record, _proxy):
             name, _, bad = trouble.partition(" = ")
             good = {"max_page_count": 1_000_000, "query_only": 0}[name]
-            connection.exec_driver_sql(f"PRAGMA {name} = {bad if in_trouble else good}")
+            connection.execute(f"PRAGMA {name} = {bad if in_trouble else good}")
 
         await hold.reached()
         in_trouble = True

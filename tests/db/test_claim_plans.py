@@ -1,0 +1,147 @@
+"""How the databases run a claim: by the index alone, in order, reading only what it takes, whatever else there is."""
+
+import json
+import sqlite3
+from contextlib import closing
+from typing import Any
+
+import asyncpg
+import pytest
+
+from outbox.db import postgresql, sqlite
+from outbox.db.marks import EVERYTHING
+
+SHARES = [5, 20, 10]
+"""Rows to take of each lane."""
+
+COLUMNS = "INSERT INTO email_outbox (to_addrs, priority, status, due_at) SELECT 'a@x.org', n % 3,"
+
+
+def due(now: str, numbers: str) -> list[str]:
+    return [f"{COLUMNS} 'pending', {now} FROM {numbers.format(600)}"]
+
+
+def others(future: str, numbers: str) -> list[str]:
+    """Statements that insert rows which are no business of a claim, in every lane."""
+    return [
+        f"{COLUMNS} 'sent', NULL FROM {numbers.format(6000)}",
+        f"{COLUMNS} 'pending', {future} FROM {numbers.format(3000)}",
+        f"{COLUMNS} 'sending', {future} FROM {numbers.format(300)}",
+    ]
+
+
+@pytest.fixture
+async def postgres(postgres_database):
+    connection = await asyncpg.connect(postgres_database.replace("+asyncpg", ""))
+    numbers = "generate_series(1, {}) AS n"
+    for statement in (*others("now() + interval '1 day'", numbers), *due("now()", numbers)):
+        await connection.execute(statement)
+    yield connection
+    await connection.close()
+
+
+async def steps(connection: Any, sql: str, *args: Any) -> list[Any]:
+    """The nodes of the plan, with what each of them really did."""
+
+    def nodes(plan: Any) -> list[Any]:
+        return [plan, *(inner for child in plan.get("Plans", ()) for inner in nodes(child))]
+
+    [(found,)] = await connection.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", *args)
+    return nodes(json.loads(found)[0]["Plan"])
+
+
+def rows_read(step: Any) -> float:
+    removed = step.get("Rows Removed by Filter", 0) + step.get("Rows Removed by Index Recheck", 0)
+    return float((step["Actual Rows"] + removed) * step["Actual Loops"])
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_the_claim_on_postgresql_reads_the_due_index_in_order_and_only_what_it_takes(postgres, analyzed):
+    if analyzed:
+        await postgres.execute("ANALYZE")
+    places = [at for at, _ in EVERYTHING.places], [id_ for _, id_ in EVERYTHING.places], EVERYTHING.ages
+    claim = (SHARES, *places, [1, 2], ["slow"], False, "token", "poller", 60.0, "<p.", "@x>")
+    found = await steps(postgres, postgresql._TAKE, *claim)
+    assert not [step for step in found if "Sort" in step["Node Type"]]
+    reads = [step for step in found if step.get("Relation Name") == "email_outbox" and "Scan" in step["Node Type"]]
+    assert not [step for step in reads if step["Node Type"] == "Seq Scan"]
+    [queue] = [step for step in reads if step.get("Index Name") == "ix_email_outbox_due"]
+    assert "Filter" in queue
+    assert all(column in queue["Index Cond"] for column in ("priority", "due_at <=", "ROW(due_at, id) >"))
+    assert all(rows_read(step) <= 1.1 * sum(SHARES) for step in reads)
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_a_result_on_postgresql_reads_its_own_rows_and_no_others(postgres, analyzed):
+    if analyzed:
+        await postgres.execute("ANALYZE")
+    ids = list(range(1, 11))
+    verdicts = (ids, ["token"] * 10, ["sent"] * 10, [0.0] * 10, [0] * 10, [None] * 10, [True] * 10, [1])
+    columns = (ids, [1] * 10, ["a@x.org"] * 10, ["accepted"] * 10, [250] * 10, *([None] * 10 for _ in range(4)))
+    found = await steps(postgres, postgresql._RECORD, *verdicts, *columns)
+    reads = [step for step in found if step.get("Relation Name") == "email_outbox" and "Scan" in step["Node Type"]]
+    assert [step["Node Type"] for step in reads] == ["Index Scan"]
+    assert all(rows_read(step) <= 10 for step in reads)
+
+
+class Counted:
+    """A SQLite database that counts the steps of its machine, by hundreds."""
+
+    def __init__(self, path: str) -> None:
+        self.connection = sqlite3.connect(path, isolation_level=None)
+        self.steps = 0
+
+    def _step(self) -> None:
+        self.steps += 1
+
+    def cost(self, sql: str, how: dict[str, Any]) -> int:
+        self.steps = 0
+        self.connection.set_progress_handler(self._step, 100)
+        self.connection.execute(sql, how).fetchall()
+        self.connection.set_progress_handler(None, 0)
+        return self.steps
+
+
+NUMBERS = "(WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < {}) SELECT n FROM r)"
+LOOK = {
+    **{f"share{lane}": share for lane, share in enumerate(SHARES)},
+    "held": "[1, 2]",
+    "without": '["slow"]',
+    "suspect": 3,
+    "wait": "-60 seconds",
+    "suspects": 0,
+}
+CLAIM = {**LOOK, "token": "t", "poller": "p", "lease": "+60 seconds", "prefix": "<p.", "suffix": "@x>"}
+
+
+@pytest.fixture
+def counted(sqlite_database):
+    made = Counted(sqlite_database.removeprefix("sqlite+aiosqlite:///"))
+    with closing(made.connection):
+        yield made
+
+
+def plan(connection: sqlite3.Connection, sql: str, how: dict[str, Any]) -> list[str]:
+    return [str(row[-1]) for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", how)]
+
+
+@pytest.mark.parametrize("look", ["_DUE", "_ANY"])
+def test_the_claim_on_sqlite_reads_the_due_index_in_order_and_only_what_it_takes(counted, look):
+    sql = getattr(sqlite, look)
+    for statement in due("datetime('now', '-1 second')", NUMBERS):
+        counted.connection.execute(statement)
+    alone = counted.cost(sql, CLAIM)
+    for statement in others("datetime('now', '+1 day')", NUMBERS):
+        counted.connection.execute(statement)
+    assert counted.cost(sql, CLAIM) <= alone + 1
+    found = plan(counted.connection, sql, CLAIM)
+    due_index = "USING INDEX ix_email_outbox_due (priority=? AND due_at<?)"
+    assert sum(due_index in step for step in found) == (3 if look == "_DUE" else 1)
+    assert not [step for step in found if step.startswith("SCAN email_outbox")]
+    assert not [step for step in found if "TEMP B-TREE" in step]
+
+
+def test_a_result_on_sqlite_finds_its_rows_by_their_ids(counted):
+    found = plan(counted.connection, sqlite._FINISH, {"results": "[]"})
+    assert "SEARCH email_outbox USING INTEGER PRIMARY KEY (rowid=?)" in found
+    assert not [step for step in found if step.startswith("SCAN email_outbox")]
