@@ -34,7 +34,7 @@ from outbox.takeover import Takeover
 
 log = logging.getLogger("outbox")
 
-WATCH_INTERVAL = 0.02
+WATCH_INTERVAL = 0.006
 """Seconds between looks at SQLite's data_version; each look costs microseconds."""
 
 LOCK_PATIENCE = 5.0
@@ -180,11 +180,16 @@ class Poller:
         self._asyncio_loop.call_soon_threadsafe(self._loop.wake.set)
 
     async def _watch(self) -> None:
-        """Wake the loop when another connection commits to a SQLite file."""
-        path = self._engine.url.database
-        if self._engine.dialect.name != "sqlite" or not path or path == ":memory:":
-            return
-        version = DataVersion(path)
+        """Wake the loop when somebody else commits."""
+        if self._engine.dialect.name == "sqlite":
+            await self._watch_file()
+        elif self._settings.listen:
+            from outbox.db.listen import Listener  # with asyncpg, which not everybody has
+
+            await Listener(self._engine, self._loop.wake.set).run()
+
+    async def _watch_file(self) -> None:
+        version = DataVersion(str(self._engine.url.database))
         try:
             while True:
                 await asyncio.sleep(WATCH_INTERVAL)

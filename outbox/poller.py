@@ -210,11 +210,11 @@ class PollLoop:
 
     async def _until_due(self, nap: float) -> float:
         try:
-            due = await self._store.next_due(without=self._delivery.as_rows_name(self._waiting.full))
+            # What is due already and could not be claimed is held by somebody: looking at once again would be spinning.
+            due = await self._store.next_due(without=self._delivery.as_rows_name(self._waiting.full), within=nap)
         except DatabaseError:
             return nap  # the next claim will tell
-        # What is due and could not be claimed is held by somebody: looking at once again would be spinning.
-        return nap if due is None or due <= 0 else min(nap, due)
+        return nap if due is None else due
 
 
 def _given_back(row: Claimed) -> Result:

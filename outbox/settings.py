@@ -133,6 +133,7 @@ class Settings(BaseSettings):
     max_attempts: int = Field(default=16, ge=1, le=1000)
     lease: PositiveSeconds = Field(default=60.0, ge=1)
     poll_interval: PositiveSeconds = 1.0
+    listen: bool = True  # to PostgreSQL's notifications; it takes a connection that no pooler shares
     doubt_delay: Seconds = 300.0
     drain_timeout: Seconds = 25.0
     render_timeout: PositiveSeconds = 5.0  # for one email

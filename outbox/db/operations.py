@@ -16,6 +16,7 @@ from outbox.db.erase import erase
 from outbox.db.models import Attachment, Attempt, Blob, Email, PollerState, TransportState
 from outbox.db.transports import pause_by_hand, paused_by_hand, resume
 from outbox.db.types import SecondsUntil, UtcNow
+from outbox.db.wake import call
 
 ALIVE = 30.0
 """A poller counts as alive when it was seen so many seconds ago, or less."""
@@ -165,6 +166,7 @@ class Operations:
             async with self._engine.begin() as connection:
                 done = await _requeue(connection, batch)
                 await _forgive(connection, done)
+                await connection.run_sync(call)
                 changed.done.extend(done)
                 changed.unchanged.update(await _why_not(connection, set(batch) - set(done)))
         return changed

@@ -24,6 +24,9 @@ from outbox.db.lanes import LANES
 from outbox.db.marks import EVERYTHING, Bounds, Marks
 from outbox.db.store import PATIENCE, SUSPECT, SUSPECT_WAIT, Claim, Store, T
 
+DRIVER_FAILURES = (*FAILURES, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What a database that fails makes asyncpg raise."""
+
 _LARGE = ("body_text", "body_html", "CAST(context AS text)")
 _SIZE = " + ".join(f"coalesce(octet_length({column}), 0)" for column in _LARGE)
 _TEXT, _HTML, _CONTEXT = (f"CASE WHEN octet_length({column}) <= {INLINE} THEN {column} END" for column in _LARGE)
@@ -197,7 +200,7 @@ class PostgresqlStore(Store):
     @asynccontextmanager
     async def _driver(self) -> AsyncIterator[Any]:
         """asyncpg's own connection, out of the pool: every statement is a transaction."""
-        with told(self._engine.url, (*FAILURES, asyncpg.PostgresError, asyncpg.InterfaceError)):
+        with told(self._engine.url, DRIVER_FAILURES):
             async with asyncio.timeout(PATIENCE):
                 session = await self._session()
                 try:

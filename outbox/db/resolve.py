@@ -13,6 +13,7 @@ from outbox.core.status import Status
 from outbox.core.text import clean_text
 from outbox.db.models import Attempt, Email
 from outbox.db.types import UtcNow, as_text
+from outbox.db.wake import call
 
 SENT = "declared sent by hand"
 RESEND = "resend requested by hand"
@@ -54,6 +55,7 @@ async def resend(engine: AsyncEngine, id: int) -> None:  # noqa: A002  # the col
         over = case((Email.expires_at <= UtcNow(), null()), else_=Email.expires_at)  # whoever asks for it wants it sent
         due = {"status": Status.PENDING, "due_at": UtcNow(), "attempts": 0, "finished_at": None, "claim_token": None}
         await connection.execute(update(Email).where(Email.id == id).values(**due, expires_at=over))
+        await connection.run_sync(call)
 
 
 async def _in_doubt(connection: AsyncConnection, id: int) -> Row[*tuple[Any, ...]]:  # noqa: A002  # the column's name

@@ -25,7 +25,7 @@ from outbox.db.erase import erase
 from outbox.db.failure import told
 from outbox.db.lanes import LANES, Lanes
 from outbox.db.models import Attachment, Attempt, Blob, Email
-from outbox.db.types import SecondsUntil, UtcNow, as_text
+from outbox.db.types import SecondsUntil, UtcNow, as_text, later
 
 T = TypeVar("T")
 
@@ -155,11 +155,13 @@ class Store(ABC):
             rows = await connection.execute(files.order_by(Attachment.position, Attachment.id))
             return [AttachedFile(as_text(row[0]) or "", row[1], as_text(row[2]), as_text(row[3])) for row in rows]
 
-    async def next_due(self, *, without: Sequence[str] = ()) -> float | None:
-        """Seconds until the earliest `due_at`, 0 or less where it has passed; None where nothing waits."""
+    async def next_due(self, *, without: Sequence[str] = (), within: float | None = None) -> float | None:
+        """Seconds until the earliest `due_at`, 0 or less where it has passed; None where nothing waits. With `within`,
+        of those that fall due from now on and in so many seconds; who asks often does not look at the whole queue."""
+        soon = [Email.due_at > UtcNow(), Email.due_at <= later(within)] if within is not None else []
         heads = [
             select(SecondsUntil(Email.due_at))
-            .where(Email.priority == lane, Email.due_at.isnot(None), *_other_than(without))
+            .where(Email.priority == lane, Email.due_at.isnot(None), *soon, *_other_than(without))
             .order_by(Email.due_at)
             .limit(1)
             .scalar_subquery()

@@ -1,15 +1,24 @@
-"""Hints that there may be new emails: commits of this process, and of others on a SQLite file. Polling is the truth."""
+"""Hints that there may be emails to send: commits of this process, and of others on a SQLite file.
+
+What others commit to PostgreSQL is heard of by `listen`. Polling is the truth.
+"""
 
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, text
 
 from outbox.db.file import identity
 from outbox.db.models import Email
 
+CHANNEL = "email_outbox"
+"""Of PostgreSQL's NOTIFY; a trigger of the table uses it when emails are inserted."""
+
+_NOTIFY = text(
+    f"SELECT pg_notify('{CHANNEL}', '') WHERE current_setting('outbox.notify', true) IS DISTINCT FROM 'off'"  # noqa: S608  # no input
+)
 _MARK = "outbox_committed"
 _subscribers: list[Callable[[], object]] = []
 
@@ -43,6 +52,14 @@ def announce(connection: Connection) -> None:
         event.listen(pool, "checkin", _tell)
 
 
+def call(connection: Connection) -> None:
+    """Wake all pollers once this transaction has committed: it made emails due that are not new. On SQLite they look
+    for every commit."""
+    announce(connection)
+    if connection.dialect.name == "postgresql":
+        connection.execute(_NOTIFY)
+
+
 def _mark(connection: Connection) -> None:
     connection.info[_MARK] = True
 
@@ -72,15 +89,13 @@ class DataVersion:
     def changed(self) -> bool:
         """Whether there was a commit since the last call, or since the start. False where nobody can tell, and for a
         file that has taken the place of ours: more questions do not help a file in trouble."""
-        if identity(self._path) != self._file:
-            return False
         try:
             self._connection = self._connection or self._open()
             before, self._seen = self._seen, _version(self._connection)
         except sqlite3.Error:
             self.close()
             return False
-        return self._seen != before
+        return self._seen != before and identity(self._path) == self._file
 
     def close(self) -> None:
         """Close its connection."""

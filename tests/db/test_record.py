@@ -178,6 +178,13 @@ async def test_next_due_is_the_earliest_of_all_lanes(store, execute, database):
     assert -70 < await store.next_due() <= -60
 
 
+async def test_next_due_can_be_asked_for_the_near_future_alone(store, execute, database):
+    await insert(execute, due_at=later(database, -60))
+    await insert(execute, priority=2, due_at=later(database, 300))
+    assert await store.next_due(within=200) is None
+    assert 290 < await store.next_due(within=400) <= 300
+
+
 async def test_a_row_given_back_keeps_the_last_error_of_its_last_attempt(store, execute):
     id_ = await insert(execute)
     [row] = await claim(store)
