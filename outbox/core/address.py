@@ -11,6 +11,12 @@ _COMMON = re.compile(
     r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,24}"
     r"|[A-Za-z0-9_+-]+@localhost"
 )
+# Most entries there are: a subset of what is read below, and read the same. No label of so short a domain is too long.
+_SIMPLE = re.compile(
+    r"(?:([A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*) <)?"
+    r"([A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*)@((?:[a-z0-9]+(?:-[a-z0-9]+)*\.)+[a-z]{2,24})(?(1)>)"
+)
+_LONGEST_SIMPLE = 64
 # Pairs like \" are tokens of their own, so that a quote that is never closed is looked through once, not at every pair.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\((?:[^()\\]|\\.)*\)|<[^<>]*>|[^",()<>\\]+|\\.|.', re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)")
@@ -69,6 +75,15 @@ def parse_list(text: str) -> AddressList:
 @lru_cache(maxsize=4096)
 def _parse_cached(text: str) -> AddressList:
     return _parse(text)
+
+
+def simple_mailbox(text: str) -> Mailbox | None:
+    """The one address in `text`, where it is of the simplest form: `a@b.example` or `Ada King <a@b.example>`."""
+    match = _SIMPLE.fullmatch(text) if len(text) <= _LONGEST_SIMPLE else None
+    if not match:
+        return None
+    name, local, domain = match.groups("")
+    return Mailbox(name, local, domain)
 
 
 def _parse(text: str) -> AddressList:

@@ -4,6 +4,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from outbox.core.errors import ContentError
 
@@ -47,12 +48,15 @@ class MessageIds:
 def date_of(message_id: str, created_at: datetime) -> datetime:
     """The Date that belongs to `message_id`; `created_at` where the id is not one of ours."""
     match = _MESSAGE_ID.fullmatch(message_id)
-    if not match:
-        return created_at
+    return (match and _time_of(match[1])) or created_at
+
+
+@lru_cache(maxsize=256)
+def _time_of(stamp: str) -> datetime | None:
     try:
-        return datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC)
+        return datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC)
     except ValueError:
-        return created_at
+        return None
 
 
 def check_size(size: int, most: int) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from outbox.core.address import AddressList, Mailbox, parse_list
+from outbox.core.address import AddressList, Mailbox, parse_list, simple_mailbox
 from outbox.core.claim import Claimed
 from outbox.core.errors import AddressError, ContentError
 from outbox.core.outcome import Kind, Outcome
@@ -34,13 +34,17 @@ class Addressees:
 
 async def read_addressees(row: Claimed) -> Addressees:
     """`addressees`, without holding up the event loop for a long list."""
-    if sum(len(column or "") for column in (row.to_addrs, row.cc_addrs, row.bcc_addrs)) > LONG_LIST:
+    if len(row.to_addrs or "") + len(row.cc_addrs or "") + len(row.bcc_addrs or "") > LONG_LIST:
         return await asyncio.to_thread(addressees, row)
     return addressees(row)
 
 
 def addressees(row: Claimed) -> Addressees:
     """Whom `row` is for. Raises ContentError for nobody, too many, or a control character, which could end a header."""
+    if row.cc_addrs is None and row.bcc_addrs is None and isinstance(row.to_addrs, str):
+        mailbox = simple_mailbox(row.to_addrs)
+        if mailbox:
+            return Addressees((mailbox,), (), (), (mailbox.address,))
     lists = [_list_of(row, column) for column in ("to_addrs", "cc_addrs", "bcc_addrs")]
     everyone: dict[str, None] = {}
     bad: dict[str, Outcome] = {}

@@ -11,7 +11,7 @@ from outbox.core.errors import ContentError
 from outbox.core.text import clean_text
 from outbox.mail.columns import check_line
 from outbox.mail.headers import field
-from outbox.mail.part import Part, base64_lines, seven_bit
+from outbox.mail.part import Part, base64_lines, is_seven_bit, with_crlf
 
 _TYPES = {
     **mimetypes.MimeTypes().types_map[True],  # the built-in table: the same on every machine
@@ -37,8 +37,10 @@ def file_part(file: AttachedFile) -> Part:
     main, parameters = _content_type(where, name, file.content_type)
     body: tuple[bytes, ...] | None = None
     if main.startswith("message/"):  # must not be base64 (RFC 2046 §5.2.1)
-        body = seven_bit(file.content)
-        if body is None:
+        lines = with_crlf(file.content)
+        if is_seven_bit(lines):
+            body = (lines,)
+        else:
             main, parameters = "application/octet-stream", []
     elif main.startswith("text/") and not any(p.lower().startswith("charset=") for p in parameters):
         parameters = [*parameters, *_charset(file.content)]

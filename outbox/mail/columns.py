@@ -1,7 +1,6 @@
 """The text columns of a row, checked before use: a database may hold bytes, NULs or broken JSON there."""
 
 import json
-import re
 from typing import Any
 
 from outbox.core.claim import Claimed
@@ -14,12 +13,12 @@ MAX_LINE_TEXT = 65_536
 MAX_HEADERS = 262_144
 """Characters of the JSON of extra headers."""
 
-_NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
-
 
 def check_line(where: str, text: Any) -> str:
     """`text`, stripped, if it can stand in one header line. Raises ContentError, which says where it comes from."""
     check_length(where, text, MAX_LINE_TEXT)
+    if isinstance(text, str) and text.isascii() and text.isprintable():
+        return text.strip()
     line = check_text(where, text)
     if CONTROL_BUT_TAB.search(line):
         raise ContentError(f"{where}: {clean_text(line, 80)!r} contains a control character or line break")
@@ -36,9 +35,17 @@ def check_text(where: str, text: Any) -> str:
     """`text` if it is text that any charset can carry. Raises ContentError, which says where it comes from."""
     if not isinstance(text, str):
         raise ContentError(f"{where}: it holds {type(text).__name__} where text is expected")
-    if _NO_TEXT.search(text):
+    if "\0" in text or not (text.isascii() or _can_be_encoded(text)):
         raise ContentError(f"{where}: it contains a NUL or half a character (a lone surrogate)")
     return text
+
+
+def _can_be_encoded(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def line_of(row: Claimed, column: str) -> str | None:

@@ -7,7 +7,6 @@ takes. Nothing in a row can add a header: every column is checked before it is w
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC
-from email.utils import format_datetime
 
 from outbox.core.address import Mailbox, parse_list, parse_mailbox
 from outbox.core.claim import AttachedFile, Claimed
@@ -17,7 +16,8 @@ from outbox.core.message import check_size, date_of
 from outbox.mail.addressees import Addressees
 from outbox.mail.body import body_of
 from outbox.mail.columns import MAX_HEADERS, check_length, check_line, check_text, line_of, object_of, text_of
-from outbox.mail.headers import address_field, extra_field, field, text_field
+from outbox.mail.headers import address_field, date_field, extra_field, field, sender_field, text_field
+from outbox.mail.straight import straight
 from outbox.mail.templates import Content, Templates
 
 
@@ -48,10 +48,18 @@ def compose(row: Claimed, to: Addressees, files: Sequence[AttachedFile], ground:
     Raises ContentError, one readable line, for whatever is wrong with the row.
     """
     sender = _mailbox(row, "sender") or ground.sender
-    reply_to = _reply_to(row)
     content = _content(row, files, ground)
-    body = body_of(content.text, content.html, files, row.message_id)
+    octets = None if files else straight(row, to, sender, content)
+    return _by_the_book(row, to, sender, content, files) if octets is None else Composed(sender.address, octets, None)
+
+
+def _by_the_book(
+    row: Claimed, to: Addressees, sender: Mailbox, content: Content, files: Sequence[AttachedFile]
+) -> Composed:
+    """The message of a row of any kind."""
+    reply_to = _reply_to(row)
     start = _identity(row)
+    body = body_of(content.text, content.html, files, row.message_id)
     end = "".join(_free_fields(row, content.subject)) + "MIME-Version: 1.0\r\n" + body.header + "\r\n"
 
     def written(*, utf8: bool) -> bytes:
@@ -78,7 +86,7 @@ def _content(row: Claimed, files: Sequence[AttachedFile], ground: Ground) -> Con
     subject, template = line_of(row, "subject"), line_of(row, "template")
     if template is None:
         content = Content(subject, text_of(row, "body_text"), text_of(row, "body_html"))
-        if content == Content(None, None, None) and not files:
+        if content.subject is content.text is content.html is None and not files:
             raise ContentError("no content: set subject, body_text or body_html, or a template")
         return content
     if ground.templates is None:
@@ -100,7 +108,7 @@ def _identity(row: Claimed) -> str:
         raise ContentError(f"message_id {message_id[:80]!r} is not of the form <left@right>")
     date = date_of(message_id, row.created_at)
     date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return field("Date", [format_datetime(date)]) + field("Message-ID", [message_id])
+    return date_field(date) + field("Message-ID", [message_id])
 
 
 def _reply_to(row: Claimed) -> tuple[Mailbox, ...]:
@@ -115,7 +123,7 @@ def _reply_to(row: Claimed) -> tuple[Mailbox, ...]:
 
 
 def _address_fields(sender: Mailbox, reply_to: Sequence[Mailbox], to: Addressees, *, utf8: bool) -> Iterator[str]:
-    yield address_field("From", [sender], utf8=utf8)
+    yield sender_field(sender, utf8=utf8)
     if reply_to:
         yield address_field("Reply-To", reply_to, utf8=utf8)
     if to.to:

@@ -60,7 +60,7 @@ class Composer:
         composed = compose(row, to, files, self._ground) if user is None else await self._apart(user, row, files, size)
         return Message(
             sender=composed.sender,
-            recipients=tuple(recipient for recipient in to.everyone if recipient not in skip),
+            recipients=tuple(r for r in to.everyone if r not in skip) if skip else to.everyone,
             content=composed.content,
             utf8_content=composed.utf8_content,
         )
@@ -79,7 +79,7 @@ class Composer:
             return f"template {clean_text(row.template[:200], 80)!r}" if self._folder else None
         if _given(row.body_html) and not _given(row.body_text):
             return "body_html"
-        header = sum(len(column or "") for column in (row.to_addrs, row.cc_addrs, row.headers, row.subject))
+        header = len(row.to_addrs or "") + len(row.cc_addrs or "") + len(row.headers or "") + len(row.subject or "")
         return f"email {row.id}" if size + header * HEADER_WEIGHT > LARGE else None
 
     async def _apart(self, user: str, row: Claimed, files: Sequence[AttachedFile], size: int) -> Composed:
@@ -94,8 +94,8 @@ class Composer:
 
 
 def _size(row: Claimed, files: Sequence[AttachedFile]) -> int:
-    columns = (row.body_text, row.body_html, row.context)
-    return sum(len(column or "") for column in columns) + sum(len(file.content or b"") for file in files)
+    bodies = len(row.body_text or "") + len(row.body_html or "") + len(row.context or "")
+    return bodies + sum(len(file.content or b"") for file in files) if files else bodies
 
 
 def _given(text: str | None) -> bool:

@@ -7,6 +7,9 @@ address lists (CVE-2025-1795, gh-121284).
 import re
 from binascii import b2a_base64
 from collections.abc import Iterable, Sequence
+from datetime import datetime
+from email.utils import format_datetime
+from functools import lru_cache
 
 from outbox.core.address import Mailbox
 from outbox.core.errors import ContentError
@@ -14,6 +17,9 @@ from outbox.core.headers import MAX_LINE, list_id, verbatim
 
 FOLD = 76
 """Octets of a header line where it can be folded: the bound for lines with encoded words (RFC 2047 §2)."""
+
+LONGEST_PHRASE = 60
+"""Characters of a display name that stands as it is."""
 
 _PRINTABLE = re.compile(r"[ -~]*")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")
@@ -29,6 +35,9 @@ def field(name: str, tokens: Sequence[str]) -> str:
 
     Raises ContentError where a token is longer than a line may be.
     """
+    line = " ".join((f"{name}:", *tokens))
+    if len(line) <= FOLD:
+        return f"{line}\r\n"
     lines: list[str] = []
     line = f"{name}:"
     for position, token in enumerate(tokens):
@@ -45,11 +54,25 @@ def field(name: str, tokens: Sequence[str]) -> str:
 
 def text_field(name: str, text: str) -> str:
     """An unstructured field: plain where printable ASCII and the limits allow it, else encoded words."""
+    if len(text) <= FOLD - len(name) - 2 and text.isascii() and text.isprintable() and "=?" not in text:
+        return f"{name}: {text}\r\n"
     tokens = _SINGLE_SPACE.split(text)
     fits = max(map(len, tokens)) <= MAX_LINE - len(name) - 2
     if not fits or not _PRINTABLE.fullmatch(text) or _LIKE_ENCODED.search(text):
         tokens = encoded_words(text, max(FOLD - len(name) - 2, 32))
     return field(name, tokens)
+
+
+@lru_cache(maxsize=256)
+def sender_field(sender: Mailbox, *, utf8: bool) -> str:
+    """Whom a message is from: one of few."""
+    return address_field("From", [sender], utf8=utf8)
+
+
+@lru_cache(maxsize=256)
+def date_field(date: datetime) -> str:
+    """When it was written: emails that are claimed together share it."""
+    return field("Date", [format_datetime(date)])
 
 
 def address_field(name: str, mailboxes: Sequence[Mailbox], *, utf8: bool) -> str:
@@ -114,7 +137,7 @@ def _mailbox_tokens(mailbox: Mailbox, *, utf8: bool) -> list[str]:
 
 def _phrase(name: str) -> list[str]:
     """A display name: atoms, one quoted string, or encoded words, which hold no syntax a hasty parser could trip on."""
-    if len(name) <= 60 and "=?" not in name:
+    if len(name) <= LONGEST_PHRASE and "=?" not in name:
         if _ATOMS.fullmatch(name):
             return _SINGLE_SPACE.split(name)
         if _PRINTABLE.fullmatch(name):

@@ -1,16 +1,18 @@
 """A MIME part: its header, its body, and the transfer encodings (RFC 2045 §6, RFC 2046 §5.1)."""
 
-import re
 from binascii import b2a_base64, b2a_qp
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 
 from outbox.core.headers import MAX_LINE
 from outbox.mail.headers import field
 
-_UNSAFE = re.compile(rb"[^\t\r\n -~]|=_")  # "=_" begins our boundaries, and never occurs in base64 or quoted-printable
-_LONG_LINE = re.compile(rb"\n[^\r\n]{%d}" % (MAX_LINE + 1))  # anchored, or it would look from every byte on
+_PLAIN = bytes([*b"\t\r\n", *range(32, 127)])
+_NON_ASCII = bytes(range(128, 256))
+_BOUNDARY = "=_"
+"""Begins our boundaries. It never occurs in base64 or quoted-printable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +25,26 @@ class Part:
 
 def text_part(subtype: str, text: str) -> Part:
     """Text as UTF-8 with CRLF line ends, quoted-printable unless little of it would stay readable."""
-    octets = _with_crlf(text.encode()).removesuffix(b"\r\n") + b"\r\n"
-    body, encoding = seven_bit(octets), "7bit"
-    if body is None:
-        non_ascii = len(octets) - len(octets.translate(None, bytes(range(128, 256))))
+    octets, encoding = lines_of(text), "7bit"
+    if not is_seven_bit(octets):
+        non_ascii = len(octets) - len(octets.translate(None, _NON_ASCII))
         if non_ascii * 3 > len(octets):
-            body, encoding = (base64_lines(octets),), "base64"
+            octets, encoding = base64_lines(octets), "base64"
         else:
-            body, encoding = (b2a_qp(octets),), "quoted-printable"
-    header = field("Content-Type", [f"text/{subtype};", 'charset="utf-8"'])
-    return Part(header + field("Content-Transfer-Encoding", [encoding]), body)
+            octets, encoding = b2a_qp(octets), "quoted-printable"
+    return Part(text_header(subtype, encoding), (octets,))
+
+
+@lru_cache
+def text_header(subtype: str, encoding: str) -> str:
+    """The header of a text."""
+    kind = field("Content-Type", [f"text/{subtype};", 'charset="utf-8"'])
+    return kind + field("Content-Transfer-Encoding", [encoding])
 
 
 def multipart(subtype: str, message_id: str, parts: Sequence[Part], *parameters: str) -> Part:
-    """Parts in one. The boundary follows from `message_id`, so that every attempt sends the same bytes."""
-    boundary = f"=_{sha256(f'{subtype} {message_id}'.encode()).hexdigest()[:32]}"
+    """Parts in one."""
+    boundary = boundary_of(subtype, message_id)
     delimiter = f"--{boundary}".encode()
     pieces: list[bytes] = []
     for part in parts:
@@ -46,16 +53,37 @@ def multipart(subtype: str, message_id: str, parts: Sequence[Part], *parameters:
     return Part(field("Content-Type", tokens), (*pieces, delimiter, b"--\r\n"))
 
 
-def seven_bit(octets: bytes) -> tuple[bytes, ...] | None:
-    """`octets` as it is but for its line ends, which become CRLF; None where it needs an encoding."""
-    lines = _with_crlf(octets)
-    long = len(lines) > MAX_LINE and b"\r" not in lines[: MAX_LINE + 1]
-    return None if long or _LONG_LINE.search(lines) or _UNSAFE.search(lines) else (lines,)
+def boundary_of(subtype: str, message_id: str) -> str:
+    """It follows from `message_id`, so that every attempt sends the same bytes."""
+    return f"{_BOUNDARY}{sha256(f'{subtype} {message_id}'.encode()).hexdigest()[:32]}"
 
 
-def _with_crlf(octets: bytes) -> bytes:
-    # Not by a pattern: it would take a second for a few megabytes of line ends.
-    return octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+def is_seven_bit(lines: bytes) -> bool:
+    """Whether `lines`, which end with CRLF, need no encoding."""
+    return not lines.translate(None, _PLAIN) and _BOUNDARY.encode() not in lines and not _has_long_line(lines)
+
+
+def _has_long_line(lines: bytes) -> bool:
+    start = 0
+    while len(lines) - start > MAX_LINE:
+        end = lines.rfind(b"\n", start, start + MAX_LINE + 2)
+        if end < 0:
+            return True
+        start = end + 1
+    return False
+
+
+def lines_of(text: str) -> bytes:
+    """`text` in lines that all end with CRLF."""
+    octets = with_crlf(text.encode())
+    return octets if octets.endswith(b"\n") else octets + b"\r\n"
+
+
+def with_crlf(octets: bytes) -> bytes:
+    """All line ends as CRLF."""
+    if b"\r" in octets:  # not by a pattern: it would take a second for a few megabytes of line ends
+        octets = octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return octets.replace(b"\n", b"\r\n")
 
 
 def base64_lines(octets: bytes) -> bytes:
