@@ -1,24 +1,31 @@
-"""One child that composes, as its parent sees it: one request at a time, killed whenever its answer is not awaited.
+"""One child that composes, as its parent sees it: it answers requests one after the other, in the order they were put.
 
 It is spoken to over a pair of sockets, so it reads the end of its input however this process ends, kill -9 included.
 """
 
 import asyncio
-import os
-import signal
+import mmap
 import socket
 import subprocess
-import sys
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from outbox.core.address import Mailbox
-from outbox.mail.frames import Reply, frame, parse_reply, reply_length
-
-START_TIMEOUT = 30.0
-"""Seconds in which a child has to be ready, on a machine however busy."""
+from outbox.mail.frames import (
+    Bulk,
+    Reply,
+    chunks_of,
+    framed,
+    parse_reply,
+    read_progress,
+    reply_length,
+    settings_of,
+)
+from outbox.mail.spawn import spawn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,81 +39,134 @@ class ChildSettings:
 
 
 class ChildDiedError(Exception):
-    """The child ended in the middle of a request."""
+    """The child ended while it worked at this request."""
+
+
+class NotServedError(Exception):
+    """The child ended, or is busy for long, without fault of this request."""
 
 
 class StartError(Exception):
     """No child could be started."""
 
 
-class Child(asyncio.Protocol):
-    """A running child. `alive` says whether it can take another request."""
+@dataclass(slots=True, kw_only=True, eq=False)
+class Request:
+    """What a child is asked. `user` names what is likely to behave alike: a template."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", largest_reply: int) -> None:
+    user: str
+    head: bytes
+    bulk: Bulk = ()
+    alone: bool = False
+    """Whether nobody else should wait in the same child meanwhile."""
+    patient: bool = False
+    """Whether it is never postponed."""
+    allowance: float = 0.0
+    """Seconds of processor time besides the limit."""
+    limit: float = 0.0
+    number: int = 0
+    """Which of the requests to its child it is."""
+    child: "Child | None" = None
+    answer: "asyncio.Future[Reply]" = dataclass_field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+    @property
+    def seconds(self) -> float:
+        """The processor time that a child is given for it."""
+        return self.limit + self.allowance
+
+
+class Child(asyncio.Protocol):
+    """A running child, or one that is starting. `alive` says whether it can take another request."""
+
+    def __init__(
+        self,
+        process: "subprocess.Popen[bytes]",
+        progress: mmap.mmap,
+        largest_reply: int,
+        on_answer: Callable[[], None],
+    ) -> None:
         self.alive = True
+        self.queue: deque[Request] = deque()
+        """What it was asked and has not answered, in its order."""
+        self._loop = asyncio.get_running_loop()
+        self.since = self._loop.time()
+        """Since when it was seen at work at the same request, at most."""
+        self._seen = 0
+        self._asked = 0
+        self._progress = progress
         self._process = process
         self._largest_reply = largest_reply
+        self._on_answer = on_answer
+        self._transport: asyncio.Transport | None = None
+        self._unsent: list[bytes] = []
+        self._work: set[asyncio.Task[None]] = set()
         self._received = bytearray()
-        self._answer: asyncio.Future[Reply] | None = None
         self._writable = asyncio.Event()
-        self._writable.set()
         self._reaped: asyncio.Future[int] | None = None
 
     @classmethod
-    async def start(cls, settings: ChildSettings) -> "Child":
-        """A child that is ready. Raises StartError."""
+    def start(cls, settings: ChildSettings, on_answer: Callable[[], None]) -> "Child":
+        """A child that starts: its first answer, to the request of nobody, is that it is ready. Raises StartError."""
+        told = Request(user="", head=settings_of(_told(settings)))
         try:
-            process, ours = _spawn()
+            process, ours, progress = spawn()
         except OSError as error:
             raise StartError(str(error)) from error
-        child = cls(process, settings.max_size * 8 + (1 << 24))
-        await asyncio.get_running_loop().create_unix_connection(lambda: child, sock=ours)
-        told = asdict(settings) | {
-            "sender": [settings.sender.name, settings.sender.local, settings.sender.domain],
-            "templates": settings.templates and str(settings.templates.absolute()),
-        }
-        try:
-            await child.ask(frame(told), START_TIMEOUT)
-        except TimeoutError as error:
-            raise StartError(f"it was not ready within {START_TIMEOUT:.0f} s") from error
-        except ChildDiedError as error:
-            raise StartError(f"it {how_it_ended(await child.end())}") from error
+        child = cls(process, progress, settings.max_size * 8 + (1 << 24), on_answer)
+        child.put(told)
+        child._begin(child._connect(ours))
         return child
 
-    async def ask(self, pieces: Iterable[bytes], seconds: float) -> Reply:
-        """The answer to a request. Raises ChildDiedError, or TimeoutError after `seconds`; then the child is gone.
+    @property
+    def starting(self) -> bool:
+        """Whether it is not ready yet."""
+        return bool(self.queue) and not self.queue[0].user
 
-        It is gone after a cancellation too: its next answer would be the one to this request.
-        """
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Reply] = loop.create_future()
-        self._answer = answer
-        timer = loop.call_later(seconds, self._fail, TimeoutError())
-        try:
-            if not self.alive:
-                raise ChildDiedError  # noqa: TRY301  # as if it had died a moment later
-            for piece in pieces:
-                self._transport.write(piece)
-                if not self._writable.is_set():
-                    await self._writable.wait()
-                if answer.done():
-                    break
-            return await answer
-        except BaseException:
-            self.kill()
-            raise
-        finally:
-            timer.cancel()
-            self._answer = None
+    @property
+    def at(self) -> Request | None:
+        """What it works at; the answers to those before it are on their way."""
+        number = read_progress(self._progress)
+        return next((request for request in self.queue if request.number == number), None)
 
-    def kill(self) -> None:
-        """End it at once."""
-        self.alive = False
-        self._process.kill()
-        self._transport.abort()
-        if self._reaped is None:
+    def look(self) -> float:
+        """For how long it has been at the same request."""
+        number, now = read_progress(self._progress), self._loop.time()
+        if number != self._seen:
+            self._seen, self.since = number, now
+        return now - self.since
+
+    def put(self, request: Request) -> None:
+        """Ask it. `request.answer` becomes the answer, or NotServedError, or what `kill` is told."""
+        if not self.queue:
+            self.since = self._loop.time()
+        request.child, request.number, self._asked = self, self._asked, self._asked + 1
+        self.queue.append(request)
+        self._unsent.append(framed(request.head, request.seconds))
+        if request.bulk:
+            self._begin(self._send_bulk(request))
+        elif len(self._unsent) == 1:
+            self._loop.call_soon(self._send)  # with whatever else is asked in this round
+
+    def kill(self, blame: Exception | None = None) -> None:
+        """End it at once; the request that it works at is answered by `blame`."""
+        if self.alive:
+            self.alive = False
+            self._process.kill()
+            if self._transport:
+                self._transport.abort()
             # In a thread, because taking half a gigabyte apart takes the kernel a moment.
-            self._reaped = asyncio.get_running_loop().run_in_executor(None, self._process.wait)
+            self._reaped = self._loop.run_in_executor(None, self._process.wait)
+            self._writable.set()
+            self._loop.call_soon(self._on_answer)
+        guilty = self.at or (self.queue[0] if self.queue else None)  # somebody, or it could go on forever
+        if self.starting:
+            self.queue.popleft()
+            self._answer_all(blame if isinstance(blame, StartError) else blame and StartError())
+        elif guilty and blame:
+            _fail(guilty, blame)
+        self._answer_all(None)
 
     async def end(self) -> int:
         """Until nothing is left of a killed child, not even a zombie; its exit code, or minus a signal."""
@@ -117,22 +177,17 @@ class Child(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio."""
         self._transport = cast("asyncio.Transport", transport)
+        self._writable.set()
+        self._send()
 
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
         self._received += data
-        length = reply_length(self._received)
-        if length is None or len(self._received) < length <= self._largest_reply:
-            return
-        answer, received = self._answer, self._received
-        self._received = bytearray()
         try:
-            if length != len(received) or answer is None or answer.done():
-                raise ValueError("an answer to nothing, or one without an end")  # noqa: TRY301  # handled below
-            answer.set_result(parse_reply(received))
+            self._take_answers()
         except ValueError:
-            self.kill()
-            self._fail(ChildDiedError())
+            self.kill(ChildDiedError())
+        self._on_answer()
 
     def pause_writing(self) -> None:
         """See asyncio."""
@@ -144,40 +199,69 @@ class Child(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002  # the signature is asyncio's
         """See asyncio."""
-        self.kill()
-        self._fail(ChildDiedError())
+        self.kill(ChildDiedError())
 
-    def _fail(self, error: Exception) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error)
-        self._writable.set()
+    def _take_answers(self) -> None:
+        """Raises ValueError for nonsense."""
+        start, received = 0, self._received
+        while (length := reply_length(received, start)) is not None:
+            if length > self._largest_reply or not self.queue:
+                raise ValueError("an answer to nothing, or one without an end")
+            if start + length > len(received):
+                break
+            reply = parse_reply(received, start)
+            start += length
+            request = self.queue.popleft()
+            if not request.answer.done():
+                request.answer.set_result(reply)
+            if reply.trouble.get("out_of_memory"):  # it is no place for the next one
+                self.kill()
+                return
+        del received[:start]
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._worked)
+
+    def _worked(self, task: asyncio.Task[None]) -> None:
+        self._work.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self.kill(error if isinstance(error, Exception) else None)
+
+    async def _connect(self, ours: socket.socket) -> None:
+        await self._loop.create_unix_connection(lambda: self, sock=ours)
+
+    def _send(self) -> None:
+        if self._transport and self._unsent:
+            octets = b"".join(self._unsent)
+            self._unsent.clear()
+            self._transport.write(octets)
+
+    async def _send_bulk(self, request: Request) -> None:
+        await self._writable.wait()
+        self._send()
+        for piece in chunks_of(request.bulk):
+            await self._writable.wait()
+            if not self.alive or not self._transport:
+                return
+            self._transport.write(piece)
+
+    def _answer_all(self, error: Exception | None) -> None:
+        for request in self.queue:
+            _fail(request, error or NotServedError())
+        self.queue.clear()
 
 
-def how_it_ended(code: int) -> str:
-    """The exit code of a process in words."""
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+def _told(settings: ChildSettings) -> dict[str, Any]:
+    return {
+        "sender": [settings.sender.name, settings.sender.local, settings.sender.domain],
+        "templates": settings.templates and str(settings.templates.absolute()),
+        "memory": int(settings.memory),
+        "max_size": int(settings.max_size),
+    }
 
 
-def _spawn() -> "tuple[subprocess.Popen[bytes], socket.socket]":
-    """The child, and our end of the sockets.
-
-    It finds what this process finds, knows none of its secrets, and is outside of its group, which Ctrl-C is for. Not
-    asyncio's subprocess: that needs a child watcher or the main thread, which an application's loop may not have.
-    """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OUTBOX_")}
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    ours, theirs = socket.socketpair()
-    with theirs:
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "outbox.mail.child_main"],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                env=environment,
-                start_new_session=True,
-            )
-        except BaseException:
-            ours.close()
-            raise
-    ours.setblocking(False)
-    return process, ours
+def _fail(request: Request, error: Exception) -> None:
+    if not request.answer.done():
+        request.answer.set_exception(error)

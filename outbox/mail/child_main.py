@@ -1,19 +1,21 @@
 """The program of a child: composes one row after the other, within the memory it is given, until its parent is gone.
 
-Started by `child`, with the socket to its parent as standard input. What happens in here, an endless loop, a crash,
-the end of memory, costs the row that it happens to, and nobody else.
+Started by `child`, with the socket to its parent as standard input, and the file of its progress as argument. What
+happens in here, an endless loop, a crash, the end of memory, costs the row that it happens to, and nobody else.
 """
 
 import gc
+import io
 import os
 import resource
 import signal
 import socket
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from outbox.core.address import Mailbox
 from outbox.core.claim import AttachedFile, Claimed
@@ -21,12 +23,66 @@ from outbox.core.errors import ContentError
 from outbox.core.text import clean_text
 from outbox.mail.addressees import addressees
 from outbox.mail.compose import Ground, compose
-from outbox.mail.frames import TIME_IS_UP, read_frame, read_request, reply_of
+from outbox.mail.frames import (
+    TIME_IS_UP,
+    map_progress,
+    message_reply,
+    read_frame,
+    read_request,
+    trouble_reply,
+    write_progress,
+)
 from outbox.mail.plain_text import text_of_html
 from outbox.mail.templates import Templates
 
+READ_AHEAD = 1 << 16
+"""Bytes that are read at once: the requests of many small rows."""
+
+TOGETHER = 1 << 14
+"""Bytes of answers that are sent together."""
+
 OUT_OF_MEMORY = 3
 """Exit code: the answer was given, but what is left of this process is no place for the next row."""
+
+
+class _Parent(io.RawIOBase):
+    """The socket to it. What was composed is sent before anything is waited for."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self._unsent: list[bytes] = []
+        self._size = 0
+
+    def readable(self) -> bool:
+        """See io."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """See io."""
+        self.send()
+        return self._line.recv_into(buffer)
+
+    def answer(self, pieces: Iterable[bytes]) -> None:
+        """Send this, a few of them together."""
+        for piece in pieces:
+            self._unsent.append(piece)
+            self._size += len(piece)
+        if self._size > TOGETHER:
+            self.send()
+
+    def send(self) -> None:
+        """Send what is not sent yet."""
+        unsent, self._unsent, self._size = self._unsent, [], 0
+        small: list[bytes] = []
+        for piece in unsent:
+            if len(piece) > READ_AHEAD:
+                self._line.sendall(b"".join(small))
+                self._line.sendall(piece)
+                small = []
+            else:
+                small.append(piece)
+        if small:
+            self._line.sendall(b"".join(small))
 
 
 def main() -> None:
@@ -34,20 +90,27 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(TIME_IS_UP, signal.SIG_DFL)
-    with socket.socket(fileno=os.dup(0)) as parent, parent.makefile("rb") as requests, parent.makefile("wb") as replies:
-        settings = read_frame(requests)
-        if settings is None:
+    with socket.socket(fileno=os.dup(0)) as line, map_progress(int(sys.argv[1])) as progress:
+        os.close(int(sys.argv[1]))
+        parent = _Parent(line)
+        requests = io.BufferedReader(parent, READ_AHEAD)
+        found = read_frame(requests)
+        if found is None:
             return
+        settings, _ = found
         ground = _ground(settings)
         text_of_html("<p>")  # imports what it needs while there is no bound yet
         gc.freeze()
         _bound_memory(settings["memory"])
-        _answer(replies, reply_of({}))
-        while _serve(requests, replies, ground):
-            pass
+        parent.answer(trouble_reply({}))
+        parent.send()
+        for request in count(1):
+            write_progress(progress, request)
+            if not _serve(requests, parent, ground):
+                return
 
 
-def _serve(requests: BinaryIO, replies: BinaryIO, ground: Ground) -> bool:
+def _serve(requests: io.BufferedIOBase, parent: _Parent, ground: Ground) -> bool:
     """Answer the next request; False where there is none."""
     try:
         request = read_request(requests)
@@ -58,9 +121,10 @@ def _serve(requests: BinaryIO, replies: BinaryIO, ground: Ground) -> bool:
         answer = _reply(row, files, ground)
         signal.setitimer(signal.ITIMER_PROF, 0)
     except MemoryError:
-        _answer(replies, reply_of({"out_of_memory": True}))
+        parent.answer(trouble_reply({"out_of_memory": True}))
+        parent.send()
         os._exit(OUT_OF_MEMORY)
-    _answer(replies, answer)
+    parent.answer(answer)
     return True
 
 
@@ -68,18 +132,13 @@ def _reply(row: Claimed, files: Sequence[AttachedFile], ground: Ground) -> Itera
     try:
         composed = compose(row, addressees(row), files, ground)
     except ContentError as error:
-        return reply_of({"error": str(error)})
+        return trouble_reply({"error": str(error)})
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001  # a bug of ours; it is told, and the next row has its turn
         traceback.print_exc()
-        return reply_of({"bug": clean_text(f"{type(error).__name__}: {error}", 200)})
-    return reply_of({"sender": composed.sender}, composed.content, composed.utf8_content)
-
-
-def _answer(stream: BinaryIO, pieces: Iterator[bytes]) -> None:
-    stream.writelines(pieces)
-    stream.flush()
+        return trouble_reply({"bug": clean_text(f"{type(error).__name__}: {error}", 200)})
+    return message_reply(composed.sender, composed.content, composed.utf8_content)
 
 
 def _ground(settings: dict[str, Any]) -> Ground:

@@ -1,6 +1,7 @@
 """The children that compose what can take long, and whose turn it is: one bad template must not delay the others.
 
-- A template is in one child at a time, so that an endless one leaves the other child to everybody else.
+- Each child has a queue, so that it never waits for its parent. A template is in one child at a time, so that an
+  endless one leaves the other child to everybody else; who waits behind it is soon put to the other.
 - A row waits for a child only as long as what it waits for has not taken long; then it is postponed, which frees its
   place for others and costs it no attempt.
 - What has run over has only the last child and a tenth of the time for a minute, and nobody waits for it until it has
@@ -9,28 +10,27 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from math import inf
+from collections.abc import Collection, Sequence
 
 from outbox.core.errors import ContentError, NotNowError
 from outbox.core.text import clean_text
-from outbox.mail.child import Child, ChildDiedError, ChildSettings, StartError, how_it_ended
-from outbox.mail.frames import TIME_IS_UP, Reply
+from outbox.mail.child import Child, ChildDiedError, ChildSettings, NotServedError, Request, StartError
+from outbox.mail.frames import TIME_IS_UP, Bulk, Reply
+from outbox.mail.spawn import how_it_ended
+from outbox.mail.suspects import PATIENCE, SUSPICION, Suspects
 
 log = logging.getLogger("outbox.mail")
 
 CHILDREN = 2
 
-PATIENCE = 1.0
-"""Seconds that what a row waits for may have taken already."""
+DEPTH = 16
+"""Rows in the queue of a child, at most."""
 
-STEP = 0.05
-"""Seconds between the rows that are postponed for the same reason: if they are good ones, they are sent soon, and if
-each of them takes long, the few that come back at a time disturb nobody."""
+STUCK = 0.1
+"""Seconds that a child works at one row until those behind it are put to another."""
 
-SUSPICION = 60.0
-"""Seconds for which what has run over is treated as if it did so again."""
+START_TIMEOUT = 30.0
+"""Seconds in which a child has to be ready, on a machine however busy."""
 
 START_AGAIN = 5.0
 """Seconds after a child could not be started, until another one is."""
@@ -41,68 +41,58 @@ SPEED = 20e6
 STALLED = 30.0
 """Seconds on the clock, besides twice its limit, that a request may take on a busy machine."""
 
-LONGEST_DELAY = 3600.0
-
-
-@dataclass(slots=True)
-class _Place:
-    """One of the children, or where it is started when it is needed."""
-
-    child: Child | None = None
-    user: str | None = None
-    since: float = inf
-    """When the request was put to the child; nobody is blamed for the time of a start."""
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """A row that waits for a place."""
-
-    user: str
-    patient: bool
-    turn: "asyncio.Future[_Place]"
-
 
 class Children:
     """Answers requests. `user` names what is likely to behave alike: a template."""
 
     def __init__(self, settings: ChildSettings, timeout: float) -> None:
         self._settings = settings
-        self._timeout = timeout
-        self._places = [_Place() for _ in range(CHILDREN)]
-        self._waiting: list[_Waiting] = []
-        self._suspects: dict[str, float] = {}
-        self._failing: set[str] = set()
-        self._queues: dict[str, float] = {}
+        self._suspects = Suspects(timeout, self._now)
+        self._running: list[Child | None] = [None] * CHILDREN
+        self._waiting: list[Request] = []
         self._ending: set[asyncio.Task[int]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._start_at = 0.0
         self._stopping = False
 
-    async def ask(self, user: str, size: int, request: Callable[[float], Iterable[bytes]], *, patient: bool) -> Reply:
+    async def ask(self, user: str, size: int, request: tuple[bytes, Bulk], *, patient: bool) -> Reply:
         """The answer of a child. Raises ContentError where the row made it run over or die, else NotNowError.
 
-        The limit is one of processor time: a busy or suspended machine is no fault of a row.
-
-        Who is `patient` is never postponed. `request` makes the pieces anew for every child that has to be asked.
+        The limit is one of processor time: a busy or suspended machine is no fault of a row. Who is `patient` is never
+        postponed.
         """
-        place = await self._turn(user, patient=patient)
-        try:
-            return await self._ask(place, user, size, request)
-        finally:
-            self._release(place)
+        head, bulk = request
+        alone, allowance, died = patient or bool(bulk), size / SPEED, 0
+        while True:
+            asked = Request(user=user, head=head, bulk=bulk, alone=alone, patient=patient, allowance=allowance)
+            try:
+                reply = await self._served(asked)
+            except NotServedError:
+                continue
+            except TimeoutError:
+                raise NotNowError(f"{user}: this machine had no time for it", SUSPICION) from None
+            except StartError as error:
+                raise await self._not_started(asked, error) from error
+            except ChildDiedError:
+                died += 1
+                await self._judge(asked, died)
+                continue  # it may have been killed by somebody, for nothing that this row did
+            if reply.trouble.get("out_of_memory"):
+                raise self._ran_over(user, f"needed more than {_mebibytes(self._settings.memory)}")
+            self._suspects.succeeded(user)
+            return reply
 
     def abort(self) -> None:
         """End all children at once; whoever waits for one is told so."""
         self._stopping = True
         if self._timer:
             self._timer.cancel()
-        for place in self._places:
-            if place.child:
-                self._bury(place)
-        for waiting in self._waiting:
-            if not waiting.turn.done():
-                waiting.turn.set_exception(NotNowError("", 0.0))
+        for place in range(CHILDREN):
+            self._bury(place)
+        for asked in self._waiting:
+            if not asked.answer.done():
+                asked.answer.set_exception(NotNowError("", 0.0))
+        self._waiting.clear()
 
     async def close(self) -> None:
         """End all children and wait until they are gone."""
@@ -112,140 +102,176 @@ class Children:
 
     # Whose turn it is.
 
-    async def _turn(self, user: str, *, patient: bool) -> _Place:
+    async def _served(self, asked: Request) -> Reply:
+        """The answer of whichever child."""
+        self._enter(asked)
+        try:
+            return await asked.answer
+        except asyncio.CancelledError:
+            self._withdraw(asked)
+            raise
+
+    def _enter(self, asked: Request) -> None:
         if self._stopping:
             raise NotNowError("", 0.0)
-        place = self._free(user)
-        if place is not None:
-            place.user = user
-            return place
-        if self._hopeless(user) and not patient:
-            raise self._later(user)
-        return await self._wait(_Waiting(user, patient, asyncio.get_running_loop().create_future()))
-
-    async def _wait(self, waiting: _Waiting) -> _Place:
-        self._waiting.append(waiting)
+        if not self._waiting and (place := self._free(asked)) is not None:
+            self._put(place, asked)
+        else:
+            self._waiting.append(asked)
+            self._dispatch()
+            if asked in self._waiting and self._hopeless(asked.user) and not asked.patient:
+                self._waiting.remove(asked)
+                raise self._later(asked.user)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._look)
-        try:
-            return await waiting.turn
-        except asyncio.CancelledError:
-            if waiting.turn.done() and not waiting.turn.cancelled() and not waiting.turn.exception():
-                self._release(waiting.turn.result())
-            raise
-        finally:
-            self._waiting.remove(waiting)
+            self._timer = asyncio.get_running_loop().call_later(STUCK, self._look)
+
+    def _withdraw(self, asked: Request) -> None:
+        if asked in self._waiting:
+            self._waiting.remove(asked)
+        elif asked.child and asked.child.at is asked:
+            asked.child.kill()
+
+    def _dispatch(self) -> None:
+        """Put to the children who waits, in their order; for who has to be alone in one, it is kept free."""
+        if not self._waiting:
+            return
+        kept: set[int] = set()
+        for asked in [asked for asked in self._waiting if not asked.answer.done()]:
+            place = self._free(asked, kept)
+            if place is not None:
+                self._waiting.remove(asked)
+                try:
+                    self._put(place, asked)
+                except NotNowError as error:
+                    asked.answer.set_exception(error)
+            elif asked.alone or asked.user in self._suspects:
+                kept.add(min(self._allowed(asked.user), key=self._depth))
+
+    def _free(self, asked: Request, kept: Collection[int] = ()) -> int | None:
+        """The place of a child that may be asked now."""
+        user, alone = asked.user, asked.alone or asked.user in self._suspects
+        homes = [place for place in range(CHILDREN) if self._is_in(user, place)]
+        best, least = None, DEPTH
+        for place in self._allowed(user):
+            depth = self._depth(place)
+            if place in kept or (homes and homes != [place]):
+                continue
+            if depth < least and (depth == 0 or not (alone or self._closed(place))):
+                best, least = place, depth
+        return best
+
+    def _allowed(self, user: str) -> Sequence[int]:
+        return range(CHILDREN)[-1:] if user in self._suspects else range(CHILDREN)
+
+    def _depth(self, place: int) -> int:
+        child = self._running[place]
+        return len(child.queue) - child.starting if child and child.alive else 0
+
+    def _is_in(self, user: str, place: int) -> bool:
+        """Whether the child works at a row of `user`, or will."""
+        child = self._running[place]
+        if child is None or not child.queue:
+            return False
+        return any(asked.user == user and (asked is child.at or not asked.answer.done()) for asked in child.queue)
+
+    def _closed(self, place: int) -> bool:
+        """Whether nobody should wait behind what is in this child."""
+        child = self._running[place]
+        if child is None or not child.queue:
+            return False
+        last, stuck = child.queue[-1], not child.starting and child.look() > STUCK
+        return stuck or last.alone or last.user in self._suspects
+
+    def _long(self) -> list[str]:
+        """The users of children that have worked at one row for long."""
+        busy = [child for child in self._running if child and child.queue and not child.starting]
+        return [child.at.user for child in busy if child.look() >= PATIENCE and child.at]
+
+    def _hopeless(self, user: str) -> bool:
+        """Whether what `user` would wait for takes long already, or surely will."""
+        long = self._long()
+        return self._suspects.failing(user) or user in long or len(long) == CHILDREN
 
     def _look(self) -> None:
         """Have those go who wait for what takes long."""
         self._timer = None
-        for waiting in self._waiting:
-            if not waiting.turn.done() and not waiting.patient and self._hopeless(waiting.user):
-                waiting.turn.set_exception(self._later(waiting.user))
-        if self._waiting:
-            self._timer = asyncio.get_running_loop().call_later(PATIENCE / 4, self._look)
+        busy = [child for child in self._running if child and child.queue]
+        for child in busy:
+            self._look_at(child, child.look())
+        for asked in [*self._waiting]:
+            if not asked.patient and not asked.answer.done() and self._hopeless(asked.user):
+                self._waiting.remove(asked)
+                asked.answer.set_exception(self._later(asked.user))
+        if busy or self._waiting:
+            self._timer = asyncio.get_running_loop().call_later(STUCK, self._look)
 
-    def _free(self, user: str) -> _Place | None:
-        """A place that `user` may have now."""
-        if any(place.user == user for place in self._places):
-            return None
-        return next((place for place in self._allowed(user) if place.user is None), None)
-
-    def _allowed(self, user: str) -> list[_Place]:
-        return self._places[-1:] if self._suspect(user) else self._places
-
-    def _suspect(self, user: str) -> bool:
-        return self._suspects.get(user, 0.0) > self._now()
-
-    def _hopeless(self, user: str) -> bool:
-        """Whether what `user` would wait for takes long already, or surely will."""
-        since = self._now() - PATIENCE
-        long = [place.user for place in self._places if place.user is not None and place.since <= since]
-        return user in self._failing or user in long or len(long) == len(self._places)
-
-    def _release(self, place: _Place) -> None:
-        """Give what is free to those who wait, in their order."""
-        place.user, place.since = None, inf
-        for waiting in self._waiting:
-            if not waiting.turn.done() and (free := self._free(waiting.user)):
-                free.user = waiting.user
-                waiting.turn.set_result(free)
+    def _look_at(self, child: Child, lasts: float) -> None:
+        at = child.at
+        if child.starting:
+            if lasts > START_TIMEOUT:
+                child.kill(StartError(f"it was not ready within {START_TIMEOUT:.0f} s"))
+        elif at and lasts > STALLED + at.seconds * 2:
+            child.kill(TimeoutError())
+        elif lasts > STUCK:
+            for asked in child.queue:
+                if asked is not at and not asked.answer.done():
+                    asked.answer.set_exception(NotServedError())
 
     def _later(self, user: str) -> NotNowError:
-        """Postpones a row. Those of what takes long come back one after the other, when it is about their turn."""
-        now = self._now()
-        if user not in self._failing and all(place.user != user for place in self._places):
+        """Postpones a row."""
+        if not self._suspects.failing(user) and user not in self._long():
             return NotNowError(f"{user}: others are being composed and take long; postponed", PATIENCE)
-        for name in [name for name, at in self._queues.items() if at < now]:
-            del self._queues[name]
-        at = max(self._queues.get(user, 0.0), now + PATIENCE) + STEP
-        self._queues[user] = at = min(at, now + LONGEST_DELAY)
-        return NotNowError(f"{user}: another email with it is being composed and takes long; postponed", at - now)
+        why = f"{user}: another email with it is being composed and takes long; postponed"
+        return NotNowError(why, self._suspects.delay(user))
 
-    # One request.
+    # The children.
 
-    async def _ask(self, place: _Place, user: str, size: int, request: Callable[[float], Iterable[bytes]]) -> Reply:
-        limit = self._limit(user)
-        seconds = limit + size / SPEED
-        for last in (False, True):
-            place.since = inf
-            child = await self._child(place)
-            place.since = self._now()
-            try:
-                reply = await child.ask(request(seconds), STALLED + seconds * 2)
-            except TimeoutError:
-                raise NotNowError(f"{user}: this machine had no time for it", SUSPICION) from None
-            except ChildDiedError:
-                code = await child.end()
-                if self._stopping:
-                    raise NotNowError("", 0.0) from None
-                if code == -TIME_IS_UP:
-                    raise self._ran_over(user, f"took longer than {limit:g} s") from None
-                log.warning("a process that composes %s: %s", how_it_ended(code), user)
-                if last:
-                    raise self._ran_over(user, f"the process that composes it {how_it_ended(code)}, twice") from None
-                continue  # it may have been killed by somebody, for nothing that this row did
-            finally:
-                if not child.alive:
-                    self._bury(place)
-            if reply.head.get("out_of_memory"):
-                self._bury(place)
-                raise self._ran_over(user, f"needed more than {_mebibytes(self._settings.memory)}")
-            self._failing.discard(user)
-            return reply
-        raise AssertionError("unreachable")
+    def _put(self, place: int, asked: Request) -> None:
+        """Raises NotNowError where there is no child and none can be started."""
+        child = self._running[place]
+        if child is None or not child.alive:
+            child = self._start(place)
+        asked.limit = self._suspects.limit(asked.user)
+        child.put(asked)
 
-    def _limit(self, user: str) -> float:
-        return self._timeout / 10 if self._suspect(user) else self._timeout
+    def _start(self, place: int) -> Child:
+        self._bury(place)
+        if self._now() < self._start_at:
+            raise NotNowError("the process that composes could not be started; trying again", START_AGAIN)
+        try:
+            child = Child.start(self._settings, self._dispatch)
+        except StartError as error:
+            raise self._no_start(str(error)) from error
+        self._running[place] = child
+        return child
+
+    async def _not_started(self, asked: Request, error: StartError) -> NotNowError:
+        code = await asked.child.end() if asked.child else 0
+        return self._no_start(str(error) or f"it {how_it_ended(code)}")
+
+    def _no_start(self, why: str) -> NotNowError:
+        self._start_at = self._now() + START_AGAIN
+        log.error("the process that composes cannot be started: %s", why)
+        return NotNowError(clean_text(f"the process that composes cannot be started: {why}", 200), START_AGAIN)
+
+    async def _judge(self, asked: Request, died: int) -> None:
+        """Why the child died of a request. Raises ContentError where the row is to blame."""
+        user, code = asked.user, await asked.child.end() if asked.child else 0
+        if self._stopping:
+            raise NotNowError("", 0.0)
+        if code == -TIME_IS_UP:
+            raise self._ran_over(user, f"took longer than {asked.limit:g} s")
+        log.warning("a process that composes %s: %s", how_it_ended(code), user)
+        if died > 1:
+            raise self._ran_over(user, f"the process that composes it {how_it_ended(code)}, twice")
 
     def _ran_over(self, user: str, how: str) -> ContentError:
-        now = self._now()
-        self._suspects = {name: until for name, until in self._suspects.items() if until > now}
-        self._suspects[user] = now + SUSPICION
-        self._failing = {user, *self._failing & self._suspects.keys()}
+        self._suspects.ran_over(user)
         log.warning("%s: %s", user, how)
         return ContentError(f"{user}: {how}")
 
-    async def _child(self, place: _Place) -> Child:
-        if place.child and not place.child.alive:
-            self._bury(place)
-        if place.child is None:
-            if self._now() < self._start_at:
-                raise NotNowError("the process that composes could not be started; trying again", START_AGAIN)
-            try:
-                place.child = await Child.start(self._settings)
-            except StartError as error:
-                self._start_at = self._now() + START_AGAIN
-                log.error("the process that composes cannot be started: %s", error)  # noqa: TRY400  # no bug of ours
-                why = clean_text(f"the process that composes cannot be started: {error}", 200)
-                raise NotNowError(why, START_AGAIN) from error
-            if self._stopping:
-                self._bury(place)
-                raise NotNowError("", 0.0)
-        return place.child
-
-    def _bury(self, place: _Place) -> None:
-        child, place.child = place.child, None
+    def _bury(self, place: int) -> None:
+        child, self._running[place] = self._running[place], None
         if child is None:
             return
         child.kill()

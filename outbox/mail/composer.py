@@ -5,6 +5,7 @@ Templates and the text of an HTML are programs of others, and large content take
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from outbox.core.address import Mailbox
@@ -76,7 +77,7 @@ class Composer:
     def _user(self, row: Claimed, size: int) -> str | None:
         """Who is to blame if it takes long; None where it cannot."""
         if row.template and _given(row.template):
-            return f"template {clean_text(row.template[:200], 80)!r}" if self._folder else None
+            return _template(row.template[:200]) if self._folder else None
         if _given(row.body_html) and not _given(row.body_text):
             return "body_html"
         header = len(row.to_addrs or "") + len(row.cc_addrs or "") + len(row.headers or "") + len(row.subject or "")
@@ -85,12 +86,17 @@ class Composer:
     async def _apart(self, user: str, row: Claimed, files: Sequence[AttachedFile], size: int) -> Composed:
         # Large content takes its time but comes to an end, so it waits for a child instead of being postponed.
         patient = user.startswith("email ")
-        reply = await self._children.ask(user, size, lambda seconds: request_of(row, files, seconds), patient=patient)
-        if error := reply.head.get("error"):
+        reply = await self._children.ask(user, size, request_of(row, files), patient=patient)
+        if error := reply.trouble.get("error"):
             raise ContentError(clean_text(str(error)))
-        if bug := reply.head.get("bug"):
+        if bug := reply.trouble.get("bug"):
             raise RuntimeError(bug)
-        return Composed(str(reply.head.get("sender")), reply.content, reply.utf8_content)
+        return Composed(reply.sender, reply.content, reply.utf8_content)
+
+
+@lru_cache(maxsize=1024)
+def _template(name: str) -> str:
+    return f"template {clean_text(name, 80)!r}"
 
 
 def _size(row: Claimed, files: Sequence[AttachedFile]) -> int:

@@ -14,9 +14,10 @@ import pytest
 
 from outbox.core.claim import AttachedFile
 from outbox.core.errors import ContentError, NotNowError
+from outbox.core.message import Message
 from outbox.mail import children
 from outbox.mail.addressees import addressees
-from outbox.mail.child import START_TIMEOUT, Child
+from outbox.mail.child import Child
 from outbox.mail.composer import LARGE, Composer, Limits
 from tests.mail.rows import SHOP, claimed, composed, read, text_of
 
@@ -33,6 +34,7 @@ def folder(tmp_path):
         "hi.txt": "Hello {{ name }}",
         "hi.subject.txt": "Hi {{ name }}",
         "other.txt": "Other",
+        "fine.txt": "Fine",
         "endless.txt": ENDLESS,
         "sometimes.txt": "{% if bad %}" + ENDLESS + "{% endif %}fine",
         "hungry.txt": HUNGRY,
@@ -175,18 +177,62 @@ async def test_a_child_that_is_killed_once_costs_its_row_nothing(composer):
 
 
 async def test_a_row_that_kills_its_child_twice_fails(composer, monkeypatch):
-    ask = Child.ask
+    take = Child._take_answers
 
-    async def ask_and_die(self, pieces, seconds):
-        if seconds != START_TIMEOUT:
-            os.kill(self._process.pid, signal.SIGSEGV)
-        return await ask(self, pieces, seconds)
+    def take_and_kill(self):
+        take(self)
+        assert self.at, "it is ready, and at work"
+        os.kill(self._process.pid, signal.SIGSEGV)
 
-    monkeypatch.setattr(Child, "ask", ask_and_die)
-    with pytest.raises(
-        ContentError, match=r"^template 'hi': the process that composes it was killed by SIGSEGV, twice$"
-    ):
-        await made(composer, template="hi")
+    monkeypatch.setattr(Child, "_take_answers", take_and_kill)
+    said = r"^template 'endless': the process that composes it was killed by SIGSEGV, twice$"
+    with pytest.raises(ContentError, match=said):
+        await made(composer, template="endless")
+
+
+async def test_those_behind_an_endless_template_are_made_by_the_other_child(composer):
+    await asyncio.gather(made(composer, template="other"), made(composer, template="fine"))
+    assert len(_children_of_this_process()) == 2
+    endless = asyncio.create_task(made(composer, template="endless"))
+    await asyncio.sleep(0)
+    others = [made(composer, template=name, context='{"name": "Ada"}') for name in ["other", "hi"] * 10]
+    messages = await asyncio.gather(*others)
+    assert not endless.done()
+    assert [text_of(read(message.content)) for message in messages] == ["Other\n", "Hello Ada\n"] * 10
+    with pytest.raises(ContentError, match="took longer than 1 s"):
+        await endless
+
+
+async def test_those_behind_a_row_that_runs_over_are_not_blamed(composer):
+    await made(composer, template="other")
+    rows = [made(composer, template="sometimes", context=json.dumps({"bad": n == 3})) for n in range(12)]
+    found = await asyncio.gather(*rows, return_exceptions=True)
+    assert [n for n, one in enumerate(found) if isinstance(one, ContentError)] == [3]
+    assert all(isinstance(one, NotNowError | Message) for n, one in enumerate(found) if n != 3)
+
+
+async def test_those_behind_a_row_without_bounds_are_made(composer):
+    rows = [made(composer, template=name) for name in ["hungry", *["other", "fine"] * 5]]
+    hungry, *others = await asyncio.gather(*rows, return_exceptions=True)
+    assert isinstance(hungry, ContentError)
+    assert all(isinstance(one, Message) for one in others)
+
+
+async def test_a_child_that_is_killed_costs_none_of_those_in_its_queue_anything(composer):
+    await made(composer, template="other")
+    [child] = _children_of_this_process()
+    rows = [asyncio.create_task(made(composer, template="hi", context=f'{{"name": {n}}}')) for n in range(40)]
+    await asyncio.wait(rows, return_when=asyncio.FIRST_COMPLETED)
+    os.kill(child, signal.SIGKILL)
+    messages = await asyncio.gather(*rows)
+    assert [text_of(read(message.content)) for message in messages] == [f"Hello {n}\n" for n in range(40)]
+
+
+async def test_large_content_finds_its_turn_among_many_small_rows(composer):
+    small = [made(composer, template=name, context='{"name": "Ada"}') for name in ["other", "hi"] * 50]
+    large = [made(composer, body_text="x" * LARGE + str(n)) for n in range(4)]
+    messages = await asyncio.gather(*small, *large)
+    assert len(messages) == 104
 
 
 async def test_a_cancelled_request_does_not_answer_the_next_one(composer):
@@ -291,7 +337,7 @@ def test_children_end_with_a_parent_that_is_killed(folder, template):
             composer = Composer(SHOP, Path({str(folder)!r}), Limits(timeout=1.0))
             row = claimed(template="other", body_text=None)
             await composer.compose(row, addressees(row), (), ())
-            print(composer._children._places[0].child._process.pid, flush=True)
+            print(composer._children._running[0]._process.pid, flush=True)
             row = claimed(template={template!r}, body_text=None)
             await composer.compose(row, addressees(row), (), ())
             await asyncio.Event().wait()
