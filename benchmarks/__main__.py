@@ -1,0 +1,74 @@
+"""`python -m benchmarks [T1 T2 …]`: measures, tells, and writes down. The exit code says whether it worked, no more."""
+
+import argparse
+import json
+import shlex
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from benchmarks.machine import facts
+from benchmarks.plan import FULL, QUICK, Plan
+from benchmarks.report import page
+from benchmarks.targets import TARGETS
+from benchmarks.workbench import Workbench
+
+KINDS = ("SQLite", "PostgreSQL")
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("targets", nargs="*", metavar="T1", help=f"which of {', '.join(TARGETS)}; all without any")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="tiny numbers: shows that it works, measures nothing")
+    size.add_argument("--full", action="store_true", help="T5 with ten million rows")
+    parser.add_argument("--repeat", type=int, help="runs of each")
+    parser.add_argument("--emails", type=int, help="of each run of T1 and T2; a tenth of it in T3")
+    parser.add_argument("--database", choices=[kind.lower() for kind in KINDS], help="leave the other one out")
+    parser.add_argument("--json", type=Path, help="where to write the result")
+    given = parser.parse_args(arguments)
+    unknown = [name for name in given.targets if name not in TARGETS]
+    if unknown:
+        parser.error(f"there is no {', '.join(unknown)}")
+    return given
+
+
+def _plan(given: argparse.Namespace) -> Plan:
+    plan = QUICK if given.quick else FULL if given.full else Plan()
+    if given.emails:
+        plan = replace(plan, throughput=given.emails, far=max(given.emails // 10, 4))
+    return replace(plan, repeat=given.repeat) if given.repeat else plan
+
+
+def measure(arguments: list[str]) -> dict[str, Any]:
+    """Everything that was asked for, as it goes into the JSON."""
+    given = _options(arguments)
+    kinds = [kind for kind in KINDS if given.database in {None, kind.lower()}]
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, Workbench(_plan(given), Path(folder), kinds) as bench:
+        document: dict[str, Any] = {
+            "command": shlex.join(["python", "-m", "benchmarks", *arguments]),
+            "machine": facts(bench.places),
+            "targets": {},
+        }
+        for name in given.targets or TARGETS:
+            print(f"{name} …", file=sys.stderr, flush=True)
+            document["targets"][name] = TARGETS[name](bench).as_json()
+    document["minutes"] = (time.monotonic() - begin) / 60
+    if given.json:
+        given.json.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    return document
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature is the library's
+    sys.exit(128 + number)  # so that every `with` ends what it has started
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _terminated)
+    print(page(measure(sys.argv[1:])))
