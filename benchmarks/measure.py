@@ -74,6 +74,11 @@ def interleaved(contenders: Mapping[str, Callable[[], T]], repeat: int) -> dict[
     return results
 
 
+def rate(times: Sequence[float]) -> float:
+    """In a second, from the first to the last."""
+    return (len(times) - 1) / (times[-1] - times[0])
+
+
 def ratio(name: str, ours: Sequence[float], theirs: Sequence[float]) -> Figure:
     """Ours by theirs, of each round, so that a round on a busy machine counts as one."""
     return Figure(name, "x", tuple(our / their for our, their in zip(ours, theirs, strict=True)))

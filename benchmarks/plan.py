@@ -10,9 +10,9 @@ class Plan:
     repeat: int = 3
     throughput: int = 20_000  # T1, T2: emails of each run
     far: int = 2_000  # T3
-    samples: int = 200  # T4: emails, one at a time
-    pause: float = 0.1  # T4: seconds between them, and as much again at random
-    idle: float = 20.0  # T4: seconds without any
+    samples: int = 80  # T4: emails of each run, one at a time
+    pause: float = 0.1  # T4: seconds between them, more or less
+    idle: float = 8.0  # T4: seconds of each run without any
     finished: int = 1_000_000  # T5: rows beside those that are due
     future: int = 100_000  # T5
     due: int = 1_000  # T5
@@ -20,7 +20,7 @@ class Plan:
     files: int = 100  # T7: emails with an attachment each
     file_size: int = 25 << 20  # T7
     inserts: int = 2_000  # T8: emails of each run
-    slow: int = 2_000  # T9: emails of one poller
+    slow: int = 1_500  # T9: emails for each poller
     starts: int = 10  # T10
 
 

@@ -7,9 +7,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+PATIENCE = 60.0
+"""Seconds for a daemon to begin."""
 
 ROOT = Path(__file__).parent.parent
 
@@ -110,6 +114,21 @@ class Program:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def said(self, words: str) -> float | None:
+        """When it logged `words`, by the monotonic clock; None if it has not yet."""
+        for line in self._log.read_text().splitlines():
+            if words in line:
+                moment = datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S,%f").astimezone()
+                return moment.timestamp() - time.time() + time.monotonic()
+        return None
+
+    def until(self, words: str) -> None:
+        """Until it has logged `words`. Raises TimeoutError."""
+        while not self.said(words):
+            if time.monotonic() - self.began > PATIENCE:
+                raise TimeoutError(f"{self._command[1:4]} did not say {words!r}:\n{self._log.read_text()[-3000:]}")
+            time.sleep(0.02)
 
     def wait(self) -> Ended:
         """Until it ends by itself. Raises RuntimeError, with what it said, where its exit code is not the right one."""
