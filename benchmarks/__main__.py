@@ -7,6 +7,8 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -14,6 +16,7 @@ from typing import Any
 
 from benchmarks.machine import facts
 from benchmarks.plan import FULL, QUICK, Plan
+from benchmarks.profiling import profile
 from benchmarks.report import page
 from benchmarks.targets import TARGETS
 from benchmarks.workbench import Workbench
@@ -30,11 +33,14 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, help="runs of each")
     parser.add_argument("--emails", type=int, help="of each run of T1 and T2; a tenth of it in T3")
     parser.add_argument("--database", choices=[kind.lower() for kind in KINDS], help="leave the other one out")
+    parser.add_argument("--profile", action="store_true", help="of T1, T2, T3: where the processor's time goes")
     parser.add_argument("--json", type=Path, help="where to write the result")
     given = parser.parse_args(arguments)
     unknown = [name for name in given.targets if name not in TARGETS]
     if unknown:
         parser.error(f"there is no {', '.join(unknown)}")
+    if given.profile and not (given.targets and {*given.targets} <= {"T1", "T2", "T3"}):
+        parser.error("--profile is for T1, T2 or T3")
     return given
 
 
@@ -45,24 +51,36 @@ def _plan(given: argparse.Namespace) -> Plan:
     return replace(plan, repeat=given.repeat) if given.repeat else plan
 
 
-def measure(arguments: list[str]) -> dict[str, Any]:
-    """Everything that was asked for, as it goes into the JSON."""
-    given = _options(arguments)
+@contextmanager
+def _workbench(given: argparse.Namespace) -> Iterator[Workbench]:
     kinds = [kind for kind in KINDS if given.database in {None, kind.lower()}]
-    begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, Workbench(_plan(given), Path(folder), kinds) as bench:
-        document: dict[str, Any] = {
-            "command": shlex.join(["python", "-m", "benchmarks", *arguments]),
-            "machine": facts(bench.places),
-            "targets": {},
-        }
-        for name in given.targets or TARGETS:
-            print(f"{name} …", file=sys.stderr, flush=True)
-            document["targets"][name] = TARGETS[name](bench).as_json()
-    document["minutes"] = (time.monotonic() - begin) / 60
+        yield bench
+
+
+def measure(bench: Workbench, targets: list[str], command: str) -> dict[str, Any]:
+    """Everything that was asked for, as it goes into the JSON."""
+    begin = time.monotonic()
+    document: dict[str, Any] = {"command": command, "machine": facts(bench.places), "targets": {}}
+    for name in targets:
+        print(f"{name} …", file=sys.stderr, flush=True)
+        document["targets"][name] = TARGETS[name](bench).as_json()
+    return {**document, "minutes": (time.monotonic() - begin) / 60}
+
+
+def main(arguments: list[str]) -> None:
+    """Measure or profile, and tell."""
+    given = _options(arguments)
+    with _workbench(given) as bench:
+        if given.profile:
+            for target in given.targets:
+                print(f"## {target}\n\n{profile(bench, target)}\n")
+            return
+        command = shlex.join(["python", "-m", "benchmarks", *arguments])
+        document = measure(bench, given.targets or list(TARGETS), command)
     if given.json:
         given.json.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-    return document
+    print(page(document))
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the signature is the library's
@@ -71,4 +89,4 @@ def _terminated(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _terminated)
-    print(page(measure(sys.argv[1:])))
+    main(sys.argv[1:])

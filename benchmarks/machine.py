@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+from benchmarks import postfix
 from benchmarks.databases import Place
 from benchmarks.processes import ROOT
-from benchmarks.workbench import postfix
 
 _LIBRARIES = ("aiosmtplib", "aiosqlite", "asyncpg", "jinja2", "sqlalchemy", "uvloop")
 
@@ -25,7 +25,7 @@ def facts(places: list[Place]) -> dict[str, Any]:
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in _LIBRARIES},
         "databases": {place.kind: place.version for place in places},
-        "postfix": bool(postfix("smtp-source")),
+        "postfix": bool(postfix.find("smtp-source")),
         "load_average": os.getloadavg(),
     }
 

@@ -21,6 +21,7 @@ class Plan:
     file_size: int = 25 << 20  # T7
     inserts: int = 2_000  # T8: emails of each run
     slow: int = 1_500  # T9: emails for each poller
+    pollers: int = 4  # T9
     starts: int = 10  # T10
 
 
@@ -31,7 +32,7 @@ QUICK = Plan(
     repeat=1,
     throughput=40,
     far=20,
-    samples=5,
+    samples=4,
     pause=0.02,
     idle=0.3,
     finished=200,
@@ -42,6 +43,7 @@ QUICK = Plan(
     file_size=1 << 20,
     inserts=20,
     slow=20,
+    pollers=2,
     starts=1,
 )
 """Everything once, in seconds: it shows that the benchmarks work, not how fast anything is."""

@@ -72,3 +72,13 @@ def assert_sent(database: Database, number: int) -> None:
     [(sent,)] = database.run("SELECT count(*) FROM email_outbox WHERE status = 'sent'")
     if sent != number:
         raise RuntimeError(f"{sent} of {number} emails were sent on {database.kind}")
+
+
+def seconds_on_record(database: Database) -> float:
+    """From the first email that was finished to the last, by the database's clock."""
+    seconds = {
+        "SQLite": "(julianday(max(finished_at)) - julianday(min(finished_at))) * 86400.0",
+        "PostgreSQL": "CAST(extract(epoch FROM max(finished_at) - min(finished_at)) AS double precision)",
+    }
+    [(found,)] = database.run(f"SELECT {seconds[database.kind]} FROM email_outbox")
+    return max(float(found), 0.001)

@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.databases import Place
+from benchmarks import postfix
+from benchmarks.databases import Database, Place
 from benchmarks.measure import Check, Figure, Result, interleaved, ratio
+from benchmarks.plan import Plan
 from benchmarks.processes import AT_ONCE, Behaviour
-from benchmarks.rows import LITERAL, TEMPLATES, Content, assert_sent, insert
-from benchmarks.workbench import Run, Workbench, postfix
+from benchmarks.rows import LITERAL, TEMPLATES, Content, assert_sent, insert, seconds_on_record
+from benchmarks.workbench import Run, Workbench
 
 RAW = "aiosmtplib on uvloop, from memory"
 RAW_ASYNCIO = "aiosmtplib on asyncio, from memory"
@@ -25,7 +27,6 @@ HOW = (
 class Load:
     """What is sent, where to, and how fast it should be."""
 
-    target: str
     title: str
     bound: float
     content: Content
@@ -34,57 +35,52 @@ class Load:
     behaviour: Behaviour = AT_ONCE
 
 
-def literal(bench: Workbench) -> Result:
-    """T1."""
-    title = "Drain of rows with text and HTML, 2 kB on the wire, against raw aiosmtplib"
-    return _compare(bench, Load("T1", title, 1.0, LITERAL, bench.plan.throughput, bench.plan.throughput))
+def loads(plan: Plan) -> dict[str, Load]:
+    """By target."""
+    count, few = plan.throughput, plan.far
+    literal = "Drain of rows with text and HTML, 2 kB on the wire, against raw aiosmtplib"
+    templates = "Drain of rows with templates (subject, text, HTML with a layout), against raw aiosmtplib"
+    far = "Drain of rows with text and HTML at 20 ms round-trip time, against raw aiosmtplib"
+    return {
+        "T1": Load(literal, 1.0, LITERAL, count, count),
+        "T2": Load(templates, 0.8, TEMPLATES, count, count),
+        "T3": Load(far, 3.0, LITERAL, few, few // 2, Behaviour(round_trip=0.02)),
+    }
 
 
-def templates(bench: Workbench) -> Result:
-    """T2."""
-    title = "Drain of rows with templates (subject, text, HTML with a layout), against raw aiosmtplib"
-    return _compare(bench, Load("T2", title, 0.8, TEMPLATES, bench.plan.throughput, bench.plan.throughput))
-
-
-def far(bench: Workbench) -> Result:
-    """T3."""
-    title = "Drain of rows with text and HTML at 20 ms round-trip time, against raw aiosmtplib"
-    behaviour, count = Behaviour(round_trip=0.02), bench.plan.far
-    return _compare(bench, Load("T3", title, 3.0, LITERAL, count, count // 2, behaviour))
-
-
-def drain(bench: Workbench, load: Load, place: Place) -> Run:
-    """One run, on a database of its own."""
-    with place.fresh() as database:
-        insert(database, load.count, load.content)
-        database.settle()
-        run = bench.drain(database, load.count, behaviour=load.behaviour)
-        assert_sent(database, load.count)
-        return run
-
-
-def start(bench: Workbench, place: Place) -> float:
-    """Seconds of the processor for a drain of nothing."""
-    with place.fresh() as database:
-        database.settle()
-        with bench.outbox(database, "run", "--drain") as program:
-            return program.wait().processor
-
-
-def _compare(bench: Workbench, load: Load) -> Result:
-    drains = {f"outbox, {place.kind}": partial(drain, bench, load, place) for place in bench.places}
+def compare(target: str, bench: Workbench) -> Result:
+    """One of the three."""
+    load = loads(bench.plan)[target]
+    drains = {f"outbox, {place.kind}": partial(_drain, bench, load, place) for place in bench.places}
     contenders: dict[str, Callable[[], Run]] = {
         RAW: partial(bench.yardstick, "uvloop", load.raw_count, load.behaviour),
         **drains,
         RAW_ASYNCIO: partial(bench.yardstick, "asyncio", load.raw_count, load.behaviour),
     }
-    if postfix("smtp-source"):
+    if postfix.find("smtp-source"):
         contenders[SMTP_SOURCE] = partial(bench.smtp_source, load.raw_count, load.behaviour)
     runs = interleaved(contenders, bench.plan.repeat)
-    starts = {f"outbox, {place.kind}": start(bench, place) for place in bench.places}
+    starts = {f"outbox, {place.kind}": bench.start_cost(place) for place in bench.places}
     rates = {name: [run.rate for run in found] for name, found in runs.items()}
     checks = [Check(ratio(f"{name} / {RAW}", rates[name], rates[RAW]), load.bound, at_least=True) for name in drains]
-    return Result(load.target, load.title, HOW, checks, list(_figures(runs, starts)))
+    figures = list(_figures(runs, starts))
+    if postfix.find("smtp-sink") and load.behaviour == AT_ONCE:
+        figures += _into_smtp_sink(bench, load)
+    return Result(target, load.title, HOW, checks, figures)
+
+
+def _drain(bench: Workbench, load: Load, place: Place) -> Run:
+    with place.fresh() as database:
+        fill(database, load)
+        run = bench.drain(database, load.count, load.behaviour)
+        assert_sent(database, load.count)
+        return run
+
+
+def fill(database: Database, load: Load) -> None:
+    """Insert what is to be sent."""
+    insert(database, load.count, load.content)
+    database.settle()
 
 
 def _figures(runs: dict[str, list[Run]], starts: dict[str, float]) -> Iterator[Figure]:
@@ -99,3 +95,25 @@ def _figures(runs: dict[str, list[Run]], starts: dict[str, float]) -> Iterator[F
         yield Figure(f"{name}: whole process", "emails/s", tuple(run.count / run.ended.seconds for run in found))
     for name, found in runs.items():
         yield Figure(f"{name}: load of the sink", "% of a core", tuple(run.sink_share for run in found))
+
+
+def _into_smtp_sink(bench: Workbench, load: Load) -> list[Figure]:
+    """The same two into another server, by other clocks: the client's own, and the times on record."""
+
+    def raw(port: int) -> float:
+        _, facts = bench.client("uvloop", load.raw_count, port)
+        return load.raw_count / facts["seconds"]
+
+    def drain(port: int, place: Place) -> float:
+        with place.fresh() as database:
+            fill(database, load)
+            with bench.outbox(database, "run", "--drain", port=port) as program:
+                program.wait()
+            assert_sent(database, load.count)
+            return load.count / seconds_on_record(database)
+
+    with postfix.SmtpSink() as server:
+        contenders: dict[str, Callable[[], float]] = {RAW: partial(raw, server.port)}
+        contenders |= {f"outbox, {place.kind}": partial(drain, server.port, place) for place in bench.places}
+        rates = interleaved(contenders, bench.plan.repeat)
+    return [Figure(f"{name}: into smtp-sink (Postfix, C)", "emails/s", tuple(found)) for name, found in rates.items()]

@@ -1,7 +1,7 @@
 """What all measurements share: the sink, the databases, a folder, and how `outbox` and the yardstick are run."""
 
 import json
-import shutil
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Self
 
+from benchmarks import postfix
 from benchmarks.databases import Database, Place, Postgres, Sqlite
 from benchmarks.messages import ready, write_templates
 from benchmarks.plan import Plan
@@ -50,6 +51,7 @@ class Workbench:
         self._stack = ExitStack()
         self._numbers = count(1)
         self._message = ready().decode()
+        self._start_costs: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -66,42 +68,61 @@ class Workbench:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def place(self, kind: str) -> list[Place]:
-        """The places of that kind; none where it is left out."""
-        return [place for place in self.places if place.kind == kind]
-
     @contextmanager
-    def outbox(self, database: Database, *arguments: str, port: int = 0, **more: str) -> Iterator[Program]:
-        """`outbox …` as a process of its own, with its defaults and ten connections."""
-        environment = settings(database.url, port or self.sink.port, OUTBOX_TEMPLATES=str(self.templates), **more)
-        environment.setdefault("OUTBOX_MAX_CONNECTIONS", str(CONNECTIONS))
-        with Program((sys.executable, "-m", "outbox", *arguments), self._log(), environment=environment) as program:
+    def outbox(
+        self, database: Database, *arguments: str, port: int = 0, module: Sequence[str] = ("outbox",)
+    ) -> Iterator[Program]:
+        """`outbox …` as a process of its own, with its defaults; `port` and `module` replace sink and program."""
+        environment = settings(
+            database.url,
+            port or self.sink.port,
+            OUTBOX_TEMPLATES=str(self.templates),
+            OUTBOX_MAX_CONNECTIONS=str(CONNECTIONS),
+            PYTHONPATH=str(ROOT),
+        )
+        command = (sys.executable, "-m", *module, *arguments)
+        with Program(command, self.new_file("log"), environment=environment) as program:
             yield program
 
-    def drain(self, database: Database, count: int, *arguments: str, behaviour: Behaviour = AT_ONCE) -> Run:
-        """Run `outbox run --drain` until the sink has taken all `count` emails that are due."""
+    def drain(self, database: Database, count: int, behaviour: Behaviour = AT_ONCE) -> Run:
+        """Run `outbox run --drain`. Raises RuntimeError where the sink did not take `count` emails."""
         self.sink.begin(behaviour)
-        with self.outbox(database, "run", "--drain", *arguments) as program:
+        with self.outbox(database, "run", "--drain") as program:
             return self._run(count, program.wait())
+
+    def start_cost(self, place: Place) -> float:
+        """Seconds of the processor for a drain of nothing."""
+        if place.kind not in self._start_costs:
+            with place.fresh() as database, self.outbox(database, "run", "--drain") as program:
+                self._start_costs[place.kind] = program.wait().processor
+        return self._start_costs[place.kind]
 
     def yardstick(self, loop: str, count: int, behaviour: Behaviour = AT_ONCE) -> Run:
         """The raw loop over pooled connections of aiosmtplib, from memory."""
         self.sink.begin(behaviour)
-        options = {"port": self.sink.port, "loop": loop, "count": count, "message": self._message}
-        command = (sys.executable, "-m", "benchmarks.client", json.dumps({**options, "connections": CONNECTIONS}))
-        log = self._log()
-        with Program(command, log, environment=settings("", PYTHONPATH=str(ROOT))) as program:
+        ended, facts = self.client(loop, count, self.sink.port)
+        return self._run(count, ended, facts["processor"])
+
+    def client(self, loop: str, count: int, port: int) -> tuple[Ended, dict[str, float]]:
+        """The raw loop, and what it tells of itself."""
+        options = {"port": port, "loop": loop, "count": count, "message": self._message, "connections": CONNECTIONS}
+        command = (sys.executable, "-m", "benchmarks.client", json.dumps(options))
+        log = self.new_file("log")
+        with Program(command, log, environment={**os.environ, "PYTHONPATH": str(ROOT)}) as program:
             ended = program.wait()
-        return self._run(count, ended, json.loads(log.read_text())["processor"])
+        return ended, json.loads(log.read_text())
 
     def smtp_source(self, count: int, behaviour: Behaviour = AT_ONCE) -> Run:
         """Postfix's test client, in C."""
         self.sink.begin(behaviour)
-        size = str(len(self._message))
-        load = ("-d", "-s", str(CONNECTIONS), "-m", str(count), "-l", size)
-        command = (postfix("smtp-source"), *load, f"inet:127.0.0.1:{self.sink.port}")
-        with Program(command, self._log()) as program:
+        load = ("-d", "-s", str(CONNECTIONS), "-m", str(count), "-l", str(len(self._message)))
+        command = (postfix.find("smtp-source"), *load, f"inet:127.0.0.1:{self.sink.port}")
+        with Program(command, self.new_file("log")) as program:
             return self._run(count, program.wait())
+
+    def new_file(self, ending: str) -> Path:
+        """A path that nothing is at."""
+        return self.folder / f"{next(self._numbers)}.{ending}"
 
     def _run(self, count: int, ended: Ended, processor: float | None = None) -> Run:
         report = self.sink.report()
@@ -109,11 +130,3 @@ class Workbench:
             raise RuntimeError(f"the sink took {report['count']} messages, not {count}")
         used = ended.processor if processor is None else processor
         return Run(count, report["first"], report["last"], ended, used, report["processor"])
-
-    def _log(self) -> Path:
-        return self.folder / f"{next(self._numbers)}.log"
-
-
-def postfix(name: str) -> str:
-    """Where a program of Postfix is; empty where it is not installed."""
-    return shutil.which(name, path="/usr/sbin:/usr/lib/postfix/sbin:/usr/local/sbin:/usr/local/bin:/usr/bin") or ""
