@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check format lock clean
+.PHONY: help demo test soak bench check format lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,13 @@ soak: $(VENV)/.ready  ## break everything for ten minutes and judge (EMAILS= KIL
 	@MODEL_EXAMPLES=150 $(BIN)/python -m pytest -q -n 2 --timeout 1800 tests/lab/test_model.py
 	@HOSTILE_ROUNDS=25 $(BIN)/python -m pytest -q -n 2 --timeout 1800 tests/poller/test_hostile_rows.py -k every_hostile_row
 
+$(VENV)/.bench: $(VENV)/.ready
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
+bench: $(VENV)/.bench  ## measure all targets side by side, in twelve minutes, and write docs/benchmarks.md (BENCH=)
+	@$(BIN)/python -m benchmarks --publish docs $(BENCH)
+
 check: $(VENV)/.ready  ## style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,7 +55,7 @@ format: $(VENV)/.ready  ## write the code as `check` wants it
 	$(BIN)/ruff check --fix .
 
 lock: $(VENV)/.ready  ## upgrade all dependencies and write down what was tested
-	@$(BIN)/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[bench]'
 	@$(BIN)/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools > constraints.txt
 
 clean:  ## remove the environment and all caches

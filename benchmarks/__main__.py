@@ -15,9 +15,10 @@ from types import FrameType
 from typing import Any
 
 from benchmarks.machine import facts
+from benchmarks.picture import draw
 from benchmarks.plan import FULL, QUICK, Plan
 from benchmarks.profiling import profile
-from benchmarks.report import page
+from benchmarks.report import page, publish
 from benchmarks.targets import TARGETS
 from benchmarks.workbench import Workbench
 
@@ -35,6 +36,9 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--database", choices=[kind.lower() for kind in KINDS], help="leave the other one out")
     parser.add_argument("--profile", action="store_true", help="of T1, T2, T3: where the processor's time goes")
     parser.add_argument("--json", type=Path, help="where to write the result")
+    parser.add_argument(
+        "--publish", type=Path, metavar="DOCS", help="write benchmarks.json, .svg and .md in that folder"
+    )
     given = parser.parse_args(arguments)
     unknown = [name for name in given.targets if name not in TARGETS]
     if unknown:
@@ -78,8 +82,13 @@ def main(arguments: list[str]) -> None:
             return
         command = shlex.join(["python", "-m", "benchmarks", *arguments])
         document = measure(bench, given.targets or list(TARGETS), command)
+    whole = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
     if given.json:
-        given.json.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        given.json.write_text(whole)
+    if given.publish:
+        (given.publish / "benchmarks.json").write_text(whole)
+        draw(document, given.publish / "benchmarks.svg")
+        publish(document, given.publish / "benchmarks.md")
     print(page(document))
 
 

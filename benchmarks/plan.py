@@ -31,7 +31,7 @@ FULL = replace(Plan(), finished=10_000_000, future=1_000_000)
 QUICK = Plan(
     repeat=1,
     throughput=40,
-    far=20,
+    far=80,
     samples=4,
     pause=0.02,
     idle=0.3,
