@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -32,7 +32,8 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     size.add_argument("--quick", action="store_true", help="tiny numbers: shows that it works, measures nothing")
     size.add_argument("--full", action="store_true", help="T5 with ten million rows")
     parser.add_argument("--repeat", type=int, help="runs of each")
-    parser.add_argument("--emails", type=int, help="of each run of T1 and T2; a tenth of it in T3")
+    names = ", ".join(f"{field.name} {field.default}" for field in fields(Plan))
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=NUMBER", type=_size, help=f"of {names}")
     parser.add_argument("--database", choices=[kind.lower() for kind in KINDS], help="leave the other one out")
     parser.add_argument("--profile", action="store_true", help="of T1, T2, T3: where the processor's time goes")
     parser.add_argument("--json", type=Path, help="where to write the result")
@@ -50,9 +51,13 @@ def _options(arguments: list[str]) -> argparse.Namespace:
 
 def _plan(given: argparse.Namespace) -> Plan:
     plan = QUICK if given.quick else FULL if given.full else Plan()
-    if given.emails:
-        plan = replace(plan, throughput=given.emails, far=max(given.emails // 10, 4))
-    return replace(plan, repeat=given.repeat) if given.repeat else plan
+    return replace(plan, **dict(given.set), **({"repeat": given.repeat} if given.repeat else {}))
+
+
+def _size(text: str) -> tuple[str, float]:
+    name, _, number = text.partition("=")
+    [kind] = [type(field.default) for field in fields(Plan) if field.name == name]
+    return name, kind(number)
 
 
 @contextmanager

