@@ -54,10 +54,13 @@ class Delivery:
 
         `may_leave` is awaited before a final dot.
         """
-        standing = _standing(row, ())
         try:
             to = await read_addressees(row)
-            standing = _standing(row, to.everyone)
+        except ContentError as error:
+            standing = _standing(row, ())
+            return _result(row, give_up(standing, str(error)), standing)
+        standing = _standing(row, to.everyone)
+        try:
             if verdict := settle(standing, self.policy, expired=expired):
                 return _result(row, verdict, standing)
             transport = self._route(row)
@@ -71,13 +74,14 @@ class Delivery:
             return _result(row, wait, standing)
         mark = _Mark(row, transport.name, self.mark, may_leave)
         report = await _send(transport, message, row, still_owned, mark)
-        standing = replace(standing, bounces=self._bounced(row.id, report, transport))
-        report = blamed(report, message.recipients, standing.bounces)
+        if bounces := self._bounced(row.id, report, transport):
+            standing = replace(standing, bounces=bounces)
+            report = blamed(report, message.recipients, bounces)
         report.outcomes.update(_newly_bad(to, row))
         verdict = decide(standing, report, self.policy, self.random)
         outcomes = {r: report.outcomes[r] for r in to.everyone if r in report.outcomes}
-        marks = tuple(mark.ids.values())
-        return replace(_result(row, verdict, standing), outcomes=outcomes, transport=transport.name, marks=marks)
+        lost, marks = _lost(row, standing), tuple(mark.ids.values())
+        return Result(row.id, row.claim_token, row.attempts, verdict, outcomes, transport.name, lost, marks)
 
     def _bounced(self, row: int, report: Report, transport: Transport) -> int:
         """How often this email was the one at which a transport that is well otherwise failed. Only remembered: where
@@ -90,7 +94,7 @@ class Delivery:
 
     def reluctance(self, row: Claimed) -> int:
         """How much later than others an email should be tried."""
-        return self.bounces[row.id]
+        return self.bounces.get(row.id, 0)
 
     def after_bug(self, row: Claimed, error: Exception) -> Result:
         """The result where our own code failed: the row waits for its next attempt, the others go on."""
@@ -166,6 +170,8 @@ def _bug(error: Exception) -> str:
 
 
 def _standing(row: Claimed, everyone: Sequence[str]) -> Standing:
+    if not row.history:  # the everyday case: nothing to sort out
+        return Standing(everyone, {}, row.attempts, row.max_attempts, row.on_doubt == "hold")
     known = set(everyone)
     final = {r: kind for r, kind in row.history.items() if kind in {Kind.ACCEPTED, Kind.REFUSED} and r in known}
     if len(final) == len(everyone):
@@ -176,7 +182,7 @@ def _standing(row: Claimed, everyone: Sequence[str]) -> Standing:
 
 
 def _newly_bad(to: Addressees, row: Claimed) -> Mapping[str, Outcome]:
-    return {r: outcome for r, outcome in to.bad.items() if row.history.get(r) is not Kind.REFUSED}
+    return to.bad and {r: outcome for r, outcome in to.bad.items() if row.history.get(r) is not Kind.REFUSED}
 
 
 def _result(row: Claimed, verdict: Verdict, standing: Standing) -> Result:

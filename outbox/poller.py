@@ -185,15 +185,18 @@ class PollLoop:
         self._in_flight.discard(task)
         self._waiting.landed(row)
         self._start_deliveries()
-        if self._room():
-            self.wake.set()
+        self._wake_if(room=True)
 
     def _written(self, written: Collection[Result], lost: Collection[Result]) -> None:
         for result in lost:
             self.leases.lose(result.id, "is somebody else's now; its result came too late and was not written")
         self.leases.drop([*written, *lost])
         self._window.leave([*written, *lost])
-        if self._room() or not self.leases:
+        self._wake_if(room=bool(self.leases))
+
+    def _wake_if(self, *, room: bool) -> None:
+        """Have the loop look, with `room` only where there is room for more."""
+        if not self.wake.is_set() and (not room or self._room()):
             self.wake.set()
 
     async def _rest(self) -> None:
@@ -225,5 +228,7 @@ def _given_back(row: Claimed) -> Result:
 def _log_result(row: Claimed, result: Result) -> None:
     verdict = result.verdict
     level = logging.DEBUG if verdict.status is Status.SENT else logging.INFO
-    again = f", next attempt in {verdict.delay:.0f} s" if verdict.delay and verdict.delay > 0 else ""
-    log.log(level, "email %d: %s%s%s", row.id, verdict.status, again, f" ({verdict.reason})" if verdict.reason else "")
+    if log.isEnabledFor(level):
+        again = f", next attempt in {verdict.delay:.0f} s" if verdict.delay and verdict.delay > 0 else ""
+        reason = f" ({verdict.reason})" if verdict.reason else ""
+        log.log(level, "email %d: %s%s%s", row.id, verdict.status, again, reason)

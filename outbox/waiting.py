@@ -56,9 +56,12 @@ class Waiting:
     @property
     def room(self) -> int:
         """Rows that may be claimed now; 0 until it is worth a statement."""
-        rooms = {name: self._room(name) for name in self._transports}
-        worth = any(room > 0 and room * 2 >= self._target(name) for name, room in rooms.items())
-        return sum(rooms.values()) if worth else 0
+        rooms, worth = 0, False
+        for name in self._transports:
+            room = self._room(name)
+            rooms += room
+            worth = worth or (room > 0 and room * 2 >= self._most_flying(name) * PREFETCH)
+        return rooms if worth else 0
 
     @property
     def full(self) -> list[str]:
@@ -97,7 +100,7 @@ class Waiting:
         """Those whose transport cannot send now, or all: whoever can may have them."""
         withdrawn = []
         for name, queue in self._queues.items():
-            if everything or self._transports[name].capacity == 0:
+            if queue and (everything or self._transports[name].capacity == 0):
                 withdrawn += [row for *_, (row, _) in queue]
                 queue.clear()
         return withdrawn
@@ -106,11 +109,8 @@ class Waiting:
         transport = self._transports[name]
         return transport.capacity * transport.depth
 
-    def _target(self, name: str) -> int:
-        return self._most_flying(name) * PREFETCH
-
     def _room(self, name: str) -> int:
-        return max(self._target(name) - len(self._queues[name]) - self._flying[name], 0)
+        return max(self._most_flying(name) * PREFETCH - len(self._queues[name]) - self._flying[name], 0)
 
 
 class Window:
@@ -133,6 +133,9 @@ class Window:
         """Wait for a place, which `row` keeps until its result is on record. False where there will be none."""
         key = row.id, row.claim_token
         if key in self._inside:
+            return True
+        if len(self._inside) < self._most and not (self._waiting or self._closed):
+            self._inside.add(key)
             return True
         admitted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((key, admitted))

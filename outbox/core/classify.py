@@ -33,6 +33,7 @@ class Stage(StrEnum):
 
 
 _BEFORE_MAIL = frozenset({Stage.CONNECT, Stage.GREETING, Stage.EHLO, Stage.STARTTLS, Stage.AUTH})
+_BEFORE_DATA = frozenset({Stage.MAIL, Stage.RCPT})
 
 
 class Trouble(StrEnum):
@@ -128,6 +129,11 @@ _QUOTA = re.compile(
     r"storedrv.{0,80}(?:quota|limit|exceed)",
     re.IGNORECASE,
 )
+
+
+def goes_on(stage: Stage, reply: Reply) -> bool:
+    """Whether `reply` is the everyday answer to MAIL, RCPT or DATA: `judge` says "go on", whatever the situation."""
+    return reply.code == 354 if stage is Stage.DATA else 200 <= reply.code <= 299 and stage in _BEFORE_DATA
 
 
 def judge(situation: Situation, what: Reply | Trouble) -> Judgement:

@@ -11,6 +11,9 @@ MAX_LINE = 8192
 MAX_REPLY = 4 * MAX_LINE
 """Bytes of all lines of one reply: the bound on what a hostile server can make us keep."""
 
+KNOWN = 64
+"""Lines whose reply is remembered; a server says the same few things again and again."""
+
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\s+")
 
@@ -30,6 +33,7 @@ class ReplyParser:
         self._code = 0
         self._lines: list[str] = []
         self._size = 0
+        self._known: dict[bytes, Reply] = {}
 
     @property
     def midway(self) -> bool:
@@ -51,7 +55,8 @@ class ReplyParser:
         while (end := self._buffer.find(b"\n")) >= 0:
             line = bytes(self._buffer[: end + 1])
             del self._buffer[: end + 1]
-            if (reply := self._take(line)) is not None:
+            reply = None if self._lines else self._known.get(line)
+            if reply is not None or (reply := self._take(line)) is not None:
                 replies.append(reply)
         if len(self._buffer) > MAX_LINE:
             raise MalformedReplyError("a line without end")
@@ -68,6 +73,10 @@ class ReplyParser:
         if match[2] == b"-":
             return None
         reply = Reply.of(self._code, _joined(self._lines))
+        if len(self._lines) == 1:
+            if len(self._known) >= KNOWN:
+                self._known.clear()
+            self._known[line] = reply
         self._lines, self._size = [], 0
         return reply
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
-from outbox.core.classify import Action, Judgement, Situation, Stage, Trouble, judge
+from outbox.core.classify import Action, Judgement, Situation, Stage, Trouble, goes_on, judge
 from outbox.core.message import Message
 from outbox.core.outcome import Fault, Kind, Outcome, Scope
 from outbox.core.reply import Reply
@@ -135,6 +135,8 @@ class _Transaction:
 
     async def _mail(self) -> bool:
         reply = await self._ask(self._timeouts.mail)
+        if self._goes_on(reply):
+            return True
         optional = self._plan.announces_size(plain=self._connection.without_parameters)
         judgement = self._judge(reply, parameters=optional)
         if judgement.action is Action.PLAIN:
@@ -150,10 +152,11 @@ class _Transaction:
         for recipient in self._plan.recipients:
             reply = await self._ask(self._timeouts.rcpt)
             self._connection.needs_reset = True
+            if self._goes_on(reply):
+                self._accepted.append(recipient)
+                continue
             judgement = self._judge(reply)
             match judgement.action:
-                case Action.GO_ON:
-                    self._accepted.append(recipient)
                 case Action.DEFER:
                     self.result.settle([recipient], Kind.DEFERRED, reply)
                 case Action.REFUSE | Action.DENY:
@@ -169,7 +172,7 @@ class _Transaction:
     async def _data(self) -> bool:
         self._stage = Stage.DATA
         reply = await self._ask(self._timeouts.data)
-        return self._apply(self._judge(reply), reply)
+        return self._goes_on(reply) or self._apply(self._judge(reply), reply)
 
     async def _dot(self) -> None:
         self._stage = Stage.BODY
@@ -228,6 +231,13 @@ class _Transaction:
         self._apply(self._judge(Trouble.OUT_OF_STEP), Trouble.OUT_OF_STEP)
 
     # What the answers do.
+
+    def _goes_on(self, reply: Reply) -> bool:
+        """Whether there is nothing to judge."""
+        if goes_on(self._stage, reply):
+            self._first = False
+            return True
+        return False
 
     def _judge(self, what: Reply | Trouble, *, parameters: bool = False) -> Judgement:
         situation = Situation(
