@@ -102,12 +102,13 @@ def main() -> None:
         text_of_html("<p>")  # imports what it needs while there is no bound yet
         gc.freeze()
         _bound_memory(settings["memory"])
+        write_progress(progress, 1)
         parent.answer(trouble_reply({}))
         parent.send()
-        for request in count(1):
-            write_progress(progress, request)
+        for following in count(2):
             if not _serve(requests, parent, ground):
                 return
+            write_progress(progress, following)
 
 
 def _serve(requests: io.BufferedIOBase, parent: _Parent, ground: Ground) -> bool:

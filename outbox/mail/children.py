@@ -210,9 +210,9 @@ class Children:
         if child.starting:
             if lasts > START_TIMEOUT:
                 child.kill(StartError(f"it was not ready within {START_TIMEOUT:.0f} s"))
-        elif at and lasts > STALLED + at.seconds * 2:
+        elif lasts > STALLED + (at or child.queue[0]).seconds * 2:
             child.kill(TimeoutError())
-        elif lasts > STUCK:
+        elif at and lasts > STUCK:
             for asked in child.queue:
                 if asked is not at and not asked.answer.done():
                     asked.answer.set_exception(NotServedError())
