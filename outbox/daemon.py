@@ -26,6 +26,7 @@ from outbox.delivery import Delivery
 from outbox.leases import lease_clock
 from outbox.mail.composer import Composer, Limits
 from outbox.maintenance import Maintenance
+from outbox.malloc import give_large_blocks_back
 from outbox.pauses import Pauses
 from outbox.poller import Pace, PollLoop
 from outbox.settings import Settings
@@ -146,7 +147,8 @@ class Poller:
             transports=self._transports,
             default_transport=default,
             load_content=partial(self._store.whole, most=settings.max_message_size),
-            load_files=partial(self._store.attachments, most=settings.max_message_size),
+            size_of_files=partial(self._store.size_of_attachments, most=settings.max_message_size),
+            load_files=self._store.attachments,
             mark=partial(self._store.mark, poller=self.name),
             policy=settings.retry_policy,
             random=chance,
@@ -238,6 +240,7 @@ async def run(settings: Settings, *, drain: bool = False) -> int:
 
     With `drain`, end by itself when nothing is due. Returns the exit code: 1 where due mail had to be left behind.
     """
+    give_large_blocks_back()
     stopping = asyncio.Event()
     poller = Poller(settings, drain=drain)
 

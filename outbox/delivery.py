@@ -5,10 +5,11 @@ It knows nothing of the database; the poller hands it a claimed row and passes o
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from outbox.core.claim import AttachedFile, Claimed, Result
+from outbox.budget import Budget, Room
+from outbox.core.claim import INLINE, AttachedFile, Claimed, Result
 from outbox.core.errors import ContentError, DatabaseError, NotNowError
 from outbox.core.message import Message
 from outbox.core.outcome import Kind, Outcome, Report
@@ -22,6 +23,7 @@ from outbox.smtp.transport import Transport
 log = logging.getLogger("outbox.delivery")
 
 LoadContent = Callable[[Claimed], Awaitable[Claimed]]
+SizeOfFiles = Callable[[int], Awaitable[int]]
 LoadFiles = Callable[[int], Awaitable[Sequence[AttachedFile]]]
 WriteMark = Callable[[Result], Awaitable[tuple[int, ...]]]
 
@@ -41,11 +43,13 @@ class Delivery:
     transports: Mapping[str, Transport]
     default_transport: str
     load_content: LoadContent
+    size_of_files: SizeOfFiles
     load_files: LoadFiles
     mark: WriteMark
     policy: RetryPolicy
     random: Random
     bounces: Counter[int] = field(default_factory=Counter)
+    budget: Budget = field(default_factory=Budget)
 
     async def attempt(
         self, row: Claimed, *, expired: bool, still_owned: Callable[[], bool], may_leave: Callable[[], Awaitable[bool]]
@@ -54,6 +58,18 @@ class Delivery:
 
         `may_leave` is awaited before a final dot.
         """
+        with self.budget.room() as room:
+            return await self._attempt(row, room, expired=expired, still_owned=still_owned, may_leave=may_leave)
+
+    async def _attempt(
+        self,
+        row: Claimed,
+        room: Room,
+        *,
+        expired: bool,
+        still_owned: Callable[[], bool],
+        may_leave: Callable[[], Awaitable[bool]],
+    ) -> Result:
         try:
             to = await read_addressees(row)
         except ContentError as error:
@@ -64,9 +80,7 @@ class Delivery:
             if verdict := settle(standing, self.policy, expired=expired):
                 return _result(row, verdict, standing)
             transport = self._route(row)
-            row = await self.load_content(row)
-            files = await self.load_files(row.id) if row.has_attachments else ()
-            message = await self.composer.compose(row, to, files, standing.settled.keys() | to.bad.keys())
+            message = await self._compose(row, to, standing.settled.keys() | to.bad.keys(), room)
         except ContentError as error:
             return _result(row, give_up(standing, str(error)), standing)
         except NotNowError as error:
@@ -82,6 +96,18 @@ class Delivery:
         outcomes = {r: report.outcomes[r] for r in to.everyone if r in report.outcomes}
         lost, marks = _lost(row, standing), tuple(mark.ids.values())
         return Result(row.id, row.claim_token, row.attempts, verdict, outcomes, transport.name, lost, marks)
+
+    async def _compose(self, row: Claimed, to: Addressees, skip: Collection[str], room: Room) -> Message:
+        """The message. What it was made of is gone from memory afterwards."""
+        size = row.size if row.size > INLINE else 0
+        if row.has_attachments:
+            size += await self.size_of_files(row.id)
+        await room.compose(size)
+        row = await self.load_content(row)
+        files = await self.load_files(row.id) if row.has_attachments else ()
+        message = await self.composer.compose(row, to, files, skip)
+        room.composed(len(message.content) + len(message.utf8_content or b""))
+        return message
 
     def _bounced(self, row: int, report: Report, transport: Transport) -> int:
         """How often this email was the one at which a transport that is well otherwise failed. Only remembered: where

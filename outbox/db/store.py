@@ -137,21 +137,29 @@ class Store(ABC):
         text, html, context = (as_text(value) for value in found)
         return replace(row, body_text=text, body_html=html, context=context)
 
-    async def attachments(
+    async def size_of_attachments(
         self,
         id: int,  # noqa: A002  # the column's name
         *,
-        most: int | None = None,
+        most: int,
+    ) -> int:
+        """The bytes of the files of one email. Raises ContentError where they are more than `most`."""
+        size = func.coalesce(func.length(Attachment.content), func.length(Blob.content))  # which reads no content
+        sizes = select(func.sum(size)).outerjoin(Blob, Blob.id == Attachment.blob_id).where(Attachment.outbox_id == id)
+        async with self.read() as connection:
+            found = int((await connection.execute(sizes)).scalar_one() or 0)
+        check_size(found, most)
+        return found
+
+    async def attachments(
+        self,
+        id: int,  # noqa: A002  # the column's name
     ) -> list[AttachedFile]:
-        """The files of one email, in their order. Raises ContentError where they have more than `most` bytes."""
+        """The files of one email, in their order."""
         content = cast(func.coalesce(Attachment.content, Blob.content), LargeBinary)  # SQLite may hold text here
-        size = select(func.sum(func.length(content))).outerjoin(Blob, Blob.id == Attachment.blob_id)
         files = select(Attachment.filename, content, Attachment.content_type, Attachment.cid)
         files = files.outerjoin(Blob, Blob.id == Attachment.blob_id).where(Attachment.outbox_id == id)
         async with self.read() as connection:
-            if most is not None:
-                found = await connection.execute(size.where(Attachment.outbox_id == id))
-                check_size(found.scalar_one() or 0, most)
             rows = await connection.execute(files.order_by(Attachment.position, Attachment.id))
             return [AttachedFile(as_text(row[0]) or "", row[1], as_text(row[2]), as_text(row[3])) for row in rows]
 

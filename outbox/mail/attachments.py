@@ -55,7 +55,7 @@ def file_part(file: AttachedFile) -> Part:
     ]
     if file.cid:
         headers.append(field("Content-ID", [f"<{content_id(where, file.cid)}>"]))
-    return Part("".join(headers), (base64_lines(file.content),) if body is None else body)
+    return Part("".join(headers), base64_lines(file.content) if body is None else body)
 
 
 def content_id(where: str, cid: str) -> str:

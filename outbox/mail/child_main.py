@@ -34,6 +34,7 @@ from outbox.mail.frames import (
 )
 from outbox.mail.plain_text import text_of_html
 from outbox.mail.templates import Templates
+from outbox.malloc import give_large_blocks_back
 
 READ_AHEAD = 1 << 16
 """Bytes that are read at once: the requests of many small rows."""
@@ -101,6 +102,7 @@ def main() -> None:
         ground = _ground(settings)
         text_of_html("<p>")  # imports what it needs while there is no bound yet
         gc.freeze()
+        give_large_blocks_back()
         _bound_memory(settings["memory"])
         write_progress(progress, 1)
         parent.answer(trouble_reply({}))

@@ -10,6 +10,7 @@ from outbox.core.headers import MAX_LINE
 from outbox.mail.headers import field
 
 _PLAIN = bytes([*b"\t\r\n", *range(32, 127)])
+_BLOCK = 57 << 12  # of whole lines
 _NON_ASCII = bytes(range(128, 256))
 _BOUNDARY = "=_"
 """Begins our boundaries. It never occurs in base64 or quoted-printable."""
@@ -26,13 +27,14 @@ class Part:
 def text_part(subtype: str, text: str) -> Part:
     """Text as UTF-8 with CRLF line ends, quoted-printable unless little of it would stay readable."""
     octets, encoding = lines_of(text), "7bit"
+    body: tuple[bytes, ...] = (octets,)
     if not is_seven_bit(octets):
         non_ascii = len(octets) - len(octets.translate(None, _NON_ASCII))
         if non_ascii * 3 > len(octets):
-            octets, encoding = base64_lines(octets), "base64"
+            body, encoding = base64_lines(octets), "base64"
         else:
-            octets, encoding = b2a_qp(octets), "quoted-printable"
-    return Part(text_header(subtype, encoding), (octets,))
+            body, encoding = (b2a_qp(octets),), "quoted-printable"
+    return Part(text_header(subtype, encoding), body)
 
 
 @lru_cache
@@ -86,7 +88,12 @@ def with_crlf(octets: bytes) -> bytes:
     return octets.replace(b"\n", b"\r\n")
 
 
-def base64_lines(octets: bytes) -> bytes:
-    """Base64 in lines of 76 columns."""
+def base64_lines(octets: bytes) -> tuple[bytes, ...]:
+    """Base64 in lines of 76 columns, in pieces: cut all at once it would need three times the memory."""
+    view = memoryview(octets)
+    return tuple(_base64_lines(view[start : start + _BLOCK]) for start in range(0, max(len(view), 1), _BLOCK))
+
+
+def _base64_lines(octets: memoryview) -> bytes:
     encoded = b2a_base64(octets, newline=False)
     return b"\r\n".join(encoded[start : start + 76] for start in range(0, len(encoded), 76)) + b"\r\n"

@@ -37,9 +37,9 @@ async def test_files_that_are_too_large_are_not_loaded(store, execute):
             "INSERT INTO email_attachment (outbox_id, filename, content) VALUES (:id, 'a', :content)",
             {"id": id_, "content": b"x" * 1000},
         )
-    assert len(await store.attachments(id_, most=2000)) == 2
+    assert await store.size_of_attachments(id_, most=2000) == 2000
     with pytest.raises(ContentError, match="its content has 2000 bytes, more than max_message_size"):
-        await store.attachments(id_, most=1999)
+        await store.size_of_attachments(id_, most=1999)
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

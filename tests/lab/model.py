@@ -138,6 +138,7 @@ class OutboxMachine(RuleBasedStateMachine):
             transports={"default": cast("Transport", self.server)},
             default_transport="default",
             load_content=partial(self.store.whole, most=1 << 20),
+            size_of_files=partial(self.store.size_of_attachments, most=1 << 20),
             load_files=self.store.attachments,
             mark=mark,
             policy=RetryPolicy((60.0,), 4, 60.0),

@@ -7,6 +7,7 @@ import pytest
 
 from outbox.core.claim import AttachedFile
 from outbox.core.errors import ContentError
+from outbox.mail.part import _BLOCK, base64_lines
 from tests.mail.rows import composed, read, text_of
 
 PDF = AttachedFile("order.pdf", b"%PDF-1.7\0\xff" * 50)
@@ -221,3 +222,13 @@ def test_two_files_with_one_cid_are_refused():
 def test_what_is_no_text_is_refused_by_column(column, value):
     with pytest.raises(ContentError, match=f"^{column}: it "):
         composed(**{column: value})
+
+
+@pytest.mark.parametrize("size", [0, 1, 57, 58, _BLOCK - 1, _BLOCK, _BLOCK + 1, 2 * _BLOCK, 2 * _BLOCK + 57])
+def test_base64_in_pieces_is_base64_in_whole(size):
+    content = bytes(range(256)) * (size // 256 + 1)
+    lines = b"".join(base64_lines(content[:size])).split(b"\r\n")
+    assert base64.b64decode(b"".join(lines)) == content[:size]
+    assert lines.pop() == b""
+    assert all(len(line) == 76 for line in lines[:-1])
+    assert len(lines[-1]) <= 76
