@@ -1,7 +1,8 @@
 """INSERT of emails in the caller's own transaction. It never commits: if you roll back, they never existed."""
 
 from collections.abc import Sequence
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Insert, bindparam, func, insert, inspect, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
@@ -21,8 +22,17 @@ _DEFAULTS = {"to_addrs": "", "priority": 1, "on_doubt": "resend", "sensitive": F
 _COLUMNS = (
     *("sender", "to_addrs", "cc_addrs", "bcc_addrs", "reply_to", "subject", "body_text", "body_html", "template"),
     *("context", "locale", "headers", "priority", "expires_at", "max_attempts", "transport", "on_doubt"),
-    *("idempotency_key", "tag", "sensitive"),
+    *("idempotency_key", "tag", "sensitive", "due_at"),
 )
+
+_DUE = "due"
+"""In place of `due_at` where some have none."""
+
+_TABLE = Email.metadata.tables[Email.__tablename__]
+_INSERT = insert(_TABLE)
+_INSERT_MANY = _INSERT.returning(_TABLE.c.id, sort_by_parameter_order=True)
+
+Ins = TypeVar("Ins", bound=Insert)
 
 
 async def enqueue(session_or_connection: AsyncTarget | Target, *emails: Email) -> list[int]:
@@ -47,10 +57,9 @@ def enqueue_sync(session_or_connection: Target, *emails: Email) -> list[int]:
         if not inspect(email).transient:
             raise ValueError(f"emails[{number}] was added to a session already; do one or the other")
     connection = _connection(session_or_connection)
-    rows = [_row(email) for email in emails]
-    ids = _insert_all(connection, [row for row in rows if row["idempotency_key"] is None])
-    keyed = {row["idempotency_key"]: row for row in reversed(rows) if row["idempotency_key"] is not None}
-    by_key = _insert_once(connection, keyed)
+    ids = _insert_all(connection, _rows([email for email in emails if email.idempotency_key is None]))
+    keyed = {email.idempotency_key: email for email in reversed(emails) if email.idempotency_key is not None}
+    by_key = _insert_once(connection, dict(zip(keyed, _rows([*keyed.values()]), strict=True)))
     files: list[dict[str, Any]] = []
     order, answer = iter(ids), []
     for email in emails:
@@ -73,21 +82,39 @@ def _connection(target: Target) -> Connection:
     return target.connection(bind_arguments={"mapper": inspect(Email)}) if isinstance(target, Session) else target
 
 
-def _row(email: Email) -> dict[str, Any]:
-    given = {name: getattr(email, name) for name in _COLUMNS}
-    row = {name: _DEFAULTS.get(name) if value is None else value for name, value in given.items()}
-    return {**row, "due": email.due_at}
+def _rows(emails: Sequence[Email]) -> list[dict[str, Any]]:
+    """What was given, and the table's defaults where only others gave something: the rows of one INSERT have the same
+    columns."""
+    given = [{name: value for name in _COLUMNS if (value := getattr(email, name)) is not None} for email in emails]
+    names = set().union(*given)
+    if all(len(row) == len(names) for row in given):
+        return given
+    if "due_at" in names:
+        names = names - {"due_at"} | {_DUE}
+        given = [{_DUE if name == "due_at" else name: value for name, value in row.items()} for row in given]
+    ordered = sorted(names)  # so that the statement is the same one every time
+    return [{name: row.get(name, _DEFAULTS.get(name)) for name in ordered} for row in given]
 
 
-def _with_due(statement: Insert) -> Insert:
-    return statement.values(due_at=func.coalesce(bindparam("due", type_=UtcTimestamp()), UtcNow()))
+def _columns_of(statement: Ins, rows: Sequence[dict[str, Any]]) -> Ins:
+    """`statement` for these rows."""
+    if _DUE not in rows[0]:
+        return statement
+    return statement.values(due_at=func.coalesce(bindparam(_DUE, type_=UtcTimestamp()), UtcNow()))
 
 
 def _insert_all(connection: Connection, rows: Sequence[dict[str, Any]]) -> Sequence[int]:
     if not rows:
         return []
-    statement = _with_due(insert(Email)).returning(Email.id, sort_by_parameter_order=True)
-    return connection.execute(statement, rows).scalars().all()
+    if len(rows) == 1:  # SQLAlchemy's shortest way to its id
+        key: Any = connection.execute(_INSERT, rows[0]).inserted_primary_key
+        return [key[0]]
+    return connection.execute(_columns_of(_INSERT_MANY, rows), rows).scalars().all()
+
+
+@cache
+def _insert_new(dialect: str) -> Insert:
+    return conflict_insert(Email, dialect).on_conflict_do_nothing().returning(Email.idempotency_key, Email.id)
 
 
 def _insert_once(connection: Connection, rows: dict[str, dict[str, Any]]) -> dict[str, tuple[int, bool]]:
@@ -95,13 +122,14 @@ def _insert_once(connection: Connection, rows: dict[str, dict[str, Any]]) -> dic
     found: dict[str, tuple[int, bool]] = {}
     # In the order of their keys, so that two transactions never wait for each other in a circle.
     missing = sorted(rows)
-    statement = _with_due(conflict_insert(Email, connection.dialect.name).on_conflict_do_nothing())
     while missing:
-        inserted = connection.execute(
-            statement.returning(Email.idempotency_key, Email.id), [rows[key] for key in missing]
-        )
+        new = [rows[key] for key in missing]
+        statement = _columns_of(_insert_new(connection.dialect.name), new)
+        inserted = connection.execute(statement, new if len(new) > 1 else new[0])
         found.update({str(key): (id_, True) for key, id_ in inserted})
         missing = [key for key in missing if key not in found]
+        if not missing:
+            break
         known = select(Email.idempotency_key, Email.id).where(Email.idempotency_key.in_(missing))
         found.update({str(key): (id_, False) for key, id_ in connection.execute(known)})
         missing = [key for key in missing if key not in found]  # deleted in between: it may be inserted now
