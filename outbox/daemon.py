@@ -21,7 +21,8 @@ from outbox.db.registry import Registry
 from outbox.db.schema import require_schema
 from outbox.db.store import open_store
 from outbox.db.transports import Transports
-from outbox.db.wake import DataVersion, subscribe
+from outbox.db.wake import subscribe
+from outbox.db.watch import FileWatch
 from outbox.delivery import Delivery
 from outbox.leases import lease_clock
 from outbox.mail.composer import Composer, Limits
@@ -34,9 +35,6 @@ from outbox.smtp.transport import Transport
 from outbox.takeover import Takeover
 
 log = logging.getLogger("outbox")
-
-WATCH_INTERVAL = 0.008
-"""Seconds between looks at SQLite's data_version; each look costs microseconds."""
 
 LOCK_PATIENCE = 5.0
 """Seconds to wait for another writer of a SQLite file. Everything is tried again, and a stop should not take long."""
@@ -191,23 +189,15 @@ class Poller:
             await Listener(self._engine, self._loop.wake.set).run()
 
     async def _watch_file(self) -> None:
-        version = DataVersion(str(self._engine.url.database))
-        ended = asyncio.Event()
-
-        def look() -> None:  # a task that sleeps would cost half as much again, and this is what costs when idle
-            if ended.is_set():
-                return
-            self._asyncio_loop.call_later(WATCH_INTERVAL, look)
-            if version.changed():
-                self._loop.wake.set()
-                self._pauses.hint()
-
-        look()
+        watch = FileWatch(str(self._engine.url.database), self._committed)
         try:
-            await ended.wait()
+            await asyncio.Event().wait()
         finally:
-            ended.set()
-            version.close()
+            watch.close()
+
+    def _committed(self) -> None:
+        self._loop.wake.set()
+        self._pauses.hint()
 
     async def _close(self) -> None:
         poll, end = self._tasks[0], time.monotonic() + self._settings.drain_timeout
