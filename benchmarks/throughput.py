@@ -87,10 +87,14 @@ def fill(database: Database, load: Load) -> None:
 def _figures(runs: dict[str, list[Run]], starts: dict[str, float]) -> Iterator[Figure]:
     for name, found in runs.items():
         yield Figure(name, "emails/s", tuple(run.rate for run in found))
-    for name, found in runs.items():
-        used = tuple(run.processor - starts.get(name, 0.0) for run in found)
-        costs = (seconds / run.count * 1e6 for seconds, run in zip(used, found, strict=True))
-        yield Figure(f"{name}: processor per email", "µs", tuple(costs))
+    costs = {
+        name: [(run.processor - starts.get(name, 0.0)) / run.count * 1e6 for run in found]
+        for name, found in runs.items()
+    }
+    for name, microseconds in costs.items():
+        yield Figure(f"{name}: processor per email", "µs", tuple(microseconds))
+    for name in starts:
+        yield ratio(f"{name} / {RAW}: by processor per email", costs[RAW], costs[name])
     for name in starts:
         found = runs[name]
         yield Figure(f"{name}: whole process", "emails/s", tuple(run.count / run.ended.seconds for run in found))
