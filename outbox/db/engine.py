@@ -19,6 +19,9 @@ log = logging.getLogger("outbox.database")
 BUSY_SECONDS = 30.0
 """How long a statement waits for another writer of the same SQLite file."""
 
+PLAN_AGE = 30.0
+"""Seconds after which PostgreSQL plans a statement anew: a plan made while the table was empty reads all of it."""
+
 _READ = "outbox_read"
 _PATIENCE = "outbox_patience"
 
@@ -35,7 +38,7 @@ def create_engine(url: str, *, pool_size: int = 5, patience: float = BUSY_SECOND
     if find_spec("asyncpg") is None:
         raise SettingsError("database_url: PostgreSQL needs asyncpg: install email-outbox[postgres]")
     # Recycled, so that a firewall's idle limit is not met inside a transaction.
-    arguments = {"timeout": 10.0, **arguments}
+    arguments = {"timeout": 10.0, "max_cached_statement_lifetime": PLAN_AGE, **arguments}
     return create_async_engine(parsed, pool_size=pool_size, pool_recycle=600, connect_args=arguments)
 
 

@@ -44,7 +44,7 @@ class Sharing:
     where it finds much less than there is room for, another one follows in the lanes that may have more."""
 
     def __init__(self, limit: int, turn: int, full: list[bool]) -> None:
-        probe = max(1, limit // 8)  # of a lane that had nothing left, where others had
+        probe = max(1, limit // 16)  # of a lane that had nothing left, where others had
         self._room = self._limit = limit
         self._turn = turn
         self._full = full

@@ -4,11 +4,11 @@ import sqlite3
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from outbox.core.errors import SettingsError
-from outbox.db.engine import create_engine, read_only
+from outbox.db.engine import PLAN_AGE, create_engine, read_only
 
 
 @pytest.mark.parametrize(
@@ -93,3 +93,13 @@ async def test_a_file_in_use_is_written_without_wal_and_changes_to_it_when_it_ca
         assert (await connection.execute(text("PRAGMA journal_mode"))).scalar_one() == "wal"
     await engine.dispose()
     application.close()
+
+
+async def test_plans_on_postgresql_do_not_grow_old(postgres_database):
+    engine = create_engine(postgres_database)
+    told = {}
+    event.listen(engine.sync_engine, "do_connect", lambda _dialect, _record, _args, keywords: told.update(keywords))
+    async with engine.connect():
+        pass
+    await engine.dispose()
+    assert told["max_cached_statement_lifetime"] == PLAN_AGE

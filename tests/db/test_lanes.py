@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outbox.db.lanes import lane_shares
+from outbox.db.lanes import LANES, Lanes, lane_shares
 
 
 @given(st.lists(st.integers(0, 50), min_size=3, max_size=3), st.integers(0, 100), st.integers(0, 1000))
@@ -26,3 +26,40 @@ def test_small_claims_take_turns(limit):
     taken = [lane_shares([9, 9, 9], limit, turn) for turn in range(8)]
     urgent, normal, bulk = (sum(lane) for lane in zip(*taken, strict=True))
     assert urgent > normal > bulk > 0
+
+
+def take(lanes, waiting, limit):
+    """One claim of `limit` rows from what is `waiting`; how many it took, and in how many looks."""
+    sharing, taken, looks = lanes.sharing(limit), 0, 0
+    while shares := sharing.next():
+        found = [min(share, rows) for share, rows in zip(shares, waiting, strict=True)]
+        for lane in LANES:
+            waiting[lane] -= found[lane]
+        sharing.found(found)
+        taken, looks = taken + sum(found), looks + 1
+    return taken, looks
+
+
+@given(st.lists(st.integers(0, 200), min_size=3, max_size=3), st.integers(1, 100))
+def test_claims_without_counting_take_everything_and_never_too_much(waiting, limit):
+    lanes = Lanes()
+    while sum(waiting):
+        before = sum(waiting)
+        taken, looks = take(lanes, waiting, limit)
+        assert min(before, limit) / 2 <= taken <= limit
+        assert looks <= 2 * len(LANES)
+
+
+def test_a_single_busy_lane_is_claimed_in_one_look_nearly_full():
+    lanes, waiting = Lanes(), [0, 10_000, 0]
+    take(lanes, waiting, 40)
+    assert [take(lanes, waiting, 40) for _ in range(10)] == [(36, 1)] * 10
+
+
+def test_a_lane_that_was_empty_is_noticed_by_the_next_claim_and_served_by_the_one_after():
+    lanes, waiting = Lanes(), [0, 10_000, 0]
+    take(lanes, waiting, 40)
+    waiting[0] = 30
+    take(lanes, waiting, 40)
+    take(lanes, waiting, 40)
+    assert waiting[0] == 0
