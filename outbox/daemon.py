@@ -27,12 +27,12 @@ from outbox.delivery import Delivery
 from outbox.leases import lease_clock
 from outbox.mail.composer import Composer, Limits
 from outbox.maintenance import Maintenance
-from outbox.malloc import give_large_blocks_back
 from outbox.pauses import Pauses
 from outbox.poller import Pace, PollLoop
 from outbox.settings import Settings
 from outbox.smtp.transport import Transport
 from outbox.takeover import Takeover
+from outbox.tuning import give_large_blocks_back, settle_down
 
 log = logging.getLogger("outbox")
 
@@ -252,6 +252,7 @@ async def run(settings: Settings, *, drain: bool = False) -> int:
         loop.add_signal_handler(number, on_signal)
     try:
         async with poller:
+            settle_down()
             finished = asyncio.create_task(poller.finished())
             stopped = asyncio.create_task(stopping.wait())
             await asyncio.wait({finished, stopped}, return_when=asyncio.FIRST_COMPLETED)

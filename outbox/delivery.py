@@ -88,7 +88,8 @@ class Delivery:
             return _result(row, wait, standing)
         mark = _Mark(row, transport.name, self.mark, may_leave)
         report = await _send(transport, message, row, still_owned, mark)
-        if bounces := self._bounced(row.id, report, transport):
+        bounces = self._bounced(row.id, report, transport)
+        if report.fault:
             standing = replace(standing, bounces=bounces)
             report = blamed(report, message.recipients, bounces)
         report.outcomes.update(_newly_bad(to, row))

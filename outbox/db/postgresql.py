@@ -1,10 +1,11 @@
-"""The store on PostgreSQL: claims by SKIP LOCKED, so that pollers never wait for each other; rows in as arrays.
+"""The store on PostgreSQL: claims by SKIP LOCKED, so that pollers never wait for each other; results in as JSON.
 
 A claim is one statement, and so is a group of results: each a transaction and a round trip of its own. They are given
 to asyncpg directly, since SQLAlchemy's part of a short statement would cost more than the statement.
 """
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -23,6 +24,9 @@ from outbox.db.failure import FAILURES, told
 from outbox.db.lanes import LANES
 from outbox.db.marks import EVERYTHING, Bounds, Marks
 from outbox.db.store import PATIENCE, SUSPECT, SUSPECT_WAIT, Claim, Store, T
+
+KEPT = 60.0
+"""Seconds for which an idle connection is used again without a look from the pool, which replaces those of old age."""
 
 DRIVER_FAILURES = (*FAILURES, asyncpg.PostgresError, asyncpg.InterfaceError)
 """What a database that fails makes asyncpg raise."""
@@ -78,6 +82,10 @@ _RENEW = text("""
     RETURNING email.id
 """)
 
+_KINDS = ("bigint", "int", "text", "text", "int", "text", "text", "text", "text")
+"""The types of COLUMNS."""
+
+# JSON, since asyncpg takes longer to look at the elements of so many arrays than it takes to write one text.
 _RECORD = f"""
     WITH written AS (
         UPDATE email_outbox AS email
@@ -89,26 +97,25 @@ _RECORD = f"""
             body_text = CASE WHEN NOT (ended.final AND sensitive) THEN body_text END,
             body_html = CASE WHEN NOT (ended.final AND sensitive) THEN body_html END,
             context = CASE WHEN NOT (ended.final AND sensitive) THEN context END
-        FROM unnest($1::bigint[], $2::text[], $3::text[], $4::float8[], $5::int[], $6::text[], $7::boolean[])
-            AS ended (id, token, status, delay, given_back, error, final)
-        WHERE email.id = ended.id AND email.claim_token = ended.token AND email.status = 'sending'
+        FROM json_to_recordset($1::json) AS ended (
+            id bigint, token text, status text, delay float8, given_back int, error text, final boolean
+        )
+        WHERE email.id = ANY ($2::bigint[])  -- says nothing new, but that there are few; else the whole table is read
+            AND email.id = ended.id AND email.claim_token = ended.token AND email.status = 'sending'
         RETURNING email.id, ended.final AND sensitive AS erased
     ), emptied AS (
         DELETE FROM email_attachment WHERE outbox_id = ANY (ARRAY(SELECT id FROM written WHERE erased))
     ), unmarked AS (
-        DELETE FROM email_attempt WHERE id = ANY ($8::bigint[]) AND outbox_id = ANY (ARRAY(SELECT id FROM written))
+        DELETE FROM email_attempt WHERE id = ANY ($3::bigint[]) AND outbox_id = ANY (ARRAY(SELECT id FROM written))
     ), appended AS (
         INSERT INTO email_attempt ({", ".join(COLUMNS)})
-        SELECT {", ".join(COLUMNS)}
-        FROM unnest($9::bigint[], $10::int[], $11::text[], $12::text[], $13::int[], $14::text[], $15::text[],
-            $16::text[], $17::text[]) WITH ORDINALITY AS line ({", ".join(COLUMNS)}, number)
-        WHERE outbox_id = ANY (ARRAY(SELECT id FROM written))
+        SELECT {", ".join(f"(line ->> {place})::{kind}" for place, kind in enumerate(_KINDS))}
+        FROM json_array_elements($4::json) WITH ORDINALITY AS found (line, number)
+        WHERE (line ->> 0)::bigint = ANY (ARRAY(SELECT id FROM written))
         ORDER BY number
     )
     SELECT id FROM written
 """  # noqa: S608  # no input
-
-_NO_LINES: tuple[tuple[Any, ...], ...] = ((),) * len(COLUMNS)
 
 
 class PostgresqlStore(Store):
@@ -117,6 +124,8 @@ class PostgresqlStore(Store):
     def __init__(self, engine: AsyncEngine, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(engine)
         self._marks = Marks(clock)
+        self._clock = clock
+        self._kept: list[tuple[PoolProxiedConnection, float]] = []  # and since when each has been idle
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """See Store."""
@@ -168,6 +177,7 @@ class PostgresqlStore(Store):
             ids.prefix,
             ids.suffix,
         )
+        taken.sort(key=lambda record: (record[-1], record[0]))
         found = [Claimed(*record[:-1]) for record in taken]
         rows += found
         return [(row.priority, (record[-1], row.id)) for row, record in zip(found, taken, strict=True)]
@@ -180,26 +190,23 @@ class PostgresqlStore(Store):
 
     async def _record(self, results: Sequence[Result], poller: str) -> set[int]:
         ordered = sorted(results, key=lambda result: result.id)
-        verdicts = [result.verdict for result in ordered]
         attempts = [line for result in ordered for line in lines(result, poller)]
+        marks = [mark for result in ordered for mark in result.marks]
         async with self._driver() as driver:
-            written = await driver.fetch(
-                _RECORD,
-                [result.id for result in ordered],
-                [result.claim_token for result in ordered],
-                [verdict.status.value for verdict in verdicts],
-                [verdict.delay or 0.0 for verdict in verdicts],
-                [0 if verdict.counted else 1 for verdict in verdicts],
-                [None if verdict.reason is None else clean_text(verdict.reason) for verdict in verdicts],
-                [verdict.status in FINAL for verdict in verdicts],
-                [mark for result in ordered for mark in result.marks],
-                *(zip(*attempts, strict=True) if attempts else _NO_LINES),
-            )
+            ended = json.dumps([_ended(result) for result in ordered])
+            written = await driver.fetch(_RECORD, ended, [r.id for r in ordered], marks, json.dumps(attempts))
         return {id_ for (id_,) in written}
+
+    async def close(self) -> None:
+        """See Store."""
+        while self._kept:
+            await greenlet_spawn(self._kept.pop()[0].close)
+        await super().close()
 
     @asynccontextmanager
     async def _driver(self) -> AsyncIterator[Any]:
-        """asyncpg's own connection, out of the pool: every statement is a transaction."""
+        """asyncpg's own connection: every statement is a transaction. Not given back to the pool each time, which would
+        cost as much as the statement."""
         with told(self._engine.url, DRIVER_FAILURES):
             async with asyncio.timeout(PATIENCE):
                 session = await self._session()
@@ -207,16 +214,40 @@ class PostgresqlStore(Store):
                     yield session.driver_connection
                 except BaseException:
                     session.invalidate()  # in whatever state it is
+                    while self._kept:  # whatever befell it may have befallen the others
+                        self._kept.pop()[0].invalidate()
                     raise
-                await greenlet_spawn(session.close)
+                self._kept.append((session, self._clock()))
 
     async def _session(self) -> PoolProxiedConnection:
+        while self._kept:
+            session, since = self._kept.pop()
+            if self._clock() - since < KEPT and not _is_closed(session):
+                return session
+            await greenlet_spawn(session.close)
         while True:
             session = await self._engine.raw_connection()
-            driver: Any = session.driver_connection
-            if not driver.is_closed():
+            if not _is_closed(session):
                 return session
             session.invalidate()  # a restart of the server is no failure of ours
+
+
+def _is_closed(session: PoolProxiedConnection) -> bool:
+    driver: Any = session.driver_connection
+    return driver is None or bool(driver.is_closed())
+
+
+def _ended(result: Result) -> dict[str, Any]:
+    verdict = result.verdict
+    return {
+        "id": result.id,
+        "token": result.claim_token,
+        "status": verdict.status.value,
+        "delay": verdict.delay or 0.0,
+        "given_back": 0 if verdict.counted else 1,
+        "error": None if verdict.reason is None else clean_text(verdict.reason),
+        "final": verdict.status in FINAL,
+    }
 
 
 async def _recall(driver: Any, rows: Sequence[Claimed]) -> None:

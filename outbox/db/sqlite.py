@@ -97,6 +97,13 @@ _RENEW = """
     RETURNING email_outbox.id
 """
 
+# Which of them are still ours, and which of these are sensitive: one line, where RETURNING would give one for each.
+_OWNED = """
+    SELECT json_group_array(email_outbox.id), json_group_array(email_outbox.id) FILTER (WHERE sensitive)
+    FROM json_each(:results) AS ended JOIN email_outbox ON email_outbox.id = json_extract(ended.value, '$[0]')
+    WHERE claim_token = json_extract(ended.value, '$[1]') AND status = 'sending'
+"""
+
 _FINISH = f"""
     UPDATE email_outbox
     SET status = ended.status, claim_token = NULL, claimed_by = NULL,
@@ -111,7 +118,6 @@ _FINISH = f"""
         FROM json_each(:results)
     ) AS ended
     WHERE email_outbox.id = ended.id AND claim_token = ended.token AND email_outbox.status = 'sending'
-    RETURNING email_outbox.id, sensitive
 """  # noqa: S608  # no input
 
 _UNMARK = "DELETE FROM email_attempt WHERE id IN (SELECT value FROM json_each(?))"
@@ -231,17 +237,19 @@ class SqliteStore(Store):
 
         def write(connection: Connection) -> set[int]:
             driver: Any = connection.connection.driver_connection
-            written = dict(driver.execute(_FINISH, {"results": verdicts}).fetchall())
-            if any(written.values()):
+            owned, sensitive = map(json.loads, driver.execute(_OWNED, {"results": verdicts}).fetchone())
+            written = set(owned)
+            driver.execute(_FINISH, {"results": verdicts})
+            if sensitive:
                 final = {result.id for result in results if result.verdict.status in FINAL}
-                erase(connection, [id_ for id_, sensitive in written.items() if sensitive and id_ in final])
+                erase(connection, final.intersection(sensitive))
             if marked:
                 marks = [mark for result in results if result.id in written for mark in result.marks]
                 driver.execute(_UNMARK, (json.dumps(marks),))
             complete = len(written) == len(results)
             kept = appended if complete else json.dumps([line for line in found if line[0] in written])
             driver.execute(_APPEND, (kept,))
-            return set(written)
+            return written
 
         return await self.write(write)
 

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TypeVar
 
 from sqlalchemy import ColumnElement, Connection, LargeBinary, Text, cast, delete, func, insert, select, update
@@ -81,13 +82,12 @@ class Store(ABC):
         what came late may be found by one of the next.
         """
         rows = await self._claim(limit, Claim(uuid.uuid4().hex, poller, lease, message_ids, held, without, thorough))
-        rows.sort(key=_urgency)
-        return rows
+        return sorted(rows, key=attrgetter("priority"))
 
     @abstractmethod
     async def _claim(self, limit: int, claim: Claim) -> list[Claimed]:
-        """Take up to `limit` due rows, in any order. Where there are none, no lock is taken: an idle poller disturbs
-        nobody."""
+        """Take up to `limit` due rows, those of a lane in the order in which they fell due. Where there are none, no
+        lock is taken: an idle poller disturbs nobody."""
 
     @abstractmethod
     async def renew(self, claims: Collection[tuple[int, str]], lease: float) -> set[int]:
@@ -228,7 +228,3 @@ def open_store(engine: AsyncEngine) -> Store:
 def _other_than(transports: Sequence[str]) -> list[ColumnElement[bool]]:
     # Without transports there is no condition, so that the index alone answers.
     return [func.coalesce(Email.transport, "").not_in(transports)] if transports else []
-
-
-def _urgency(row: Claimed) -> tuple[int, float, int]:
-    return row.priority, -row.overdue, row.id

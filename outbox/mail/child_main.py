@@ -34,7 +34,7 @@ from outbox.mail.frames import (
 )
 from outbox.mail.plain_text import text_of_html
 from outbox.mail.templates import Templates
-from outbox.malloc import give_large_blocks_back
+from outbox.tuning import give_large_blocks_back
 
 READ_AHEAD = 1 << 16
 """Bytes that are read at once: the requests of many small rows."""

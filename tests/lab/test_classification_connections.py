@@ -269,11 +269,13 @@ async def test_row_48_a_shutdown_that_cannot_wait_leaves_the_message_at_the_dot_
 
 
 @pytest.mark.parametrize("fault", ["drop", "421 4.4.2 bye", "500 what?", "250-"])
-async def test_row_49_trouble_with_rset_is_nobodys_fault(queue, smtpd, fault):
+async def test_row_49_trouble_with_rset_is_nobodys_fault(queue, smtpd, fault, pipelining):
     smtpd.faults = {"rcpt": {"ada@example.org": "550 5.1.1 no such user"}, "rset": [fault]}
     assert await two(queue, timeouts={"command": 0.2}) == [Left(*FAILED, ["1 ada refused 550 5.1.1"]), BEHIND]
     assert await queue.pause() is None
-    assert (smtpd.connections, copies(smtpd)) == (2, ["behind"])
+    # In a group RSET tells whether the refusal can be believed; if not, both begin again, perhaps each on its own.
+    assert smtpd.connections in ({2, 3} if pipelining else {2})
+    assert copies(smtpd) == ["behind"]
 
 
 @pytest.mark.parametrize("answer", [drop, b"500 what?\r\n", b"nonsense\r\n"], ids=["reset", "500", "nonsense"])

@@ -6,7 +6,7 @@ import ctypes
 import pytest
 
 from outbox.budget import COMPOSING, SMALL, Budget
-from outbox.malloc import give_large_blocks_back
+from outbox.tuning import give_large_blocks_back
 
 LARGE = 2 * SMALL
 
