@@ -32,7 +32,7 @@ from outbox.poller import Pace, PollLoop
 from outbox.settings import Settings
 from outbox.smtp.transport import Transport
 from outbox.takeover import Takeover
-from outbox.tuning import give_large_blocks_back, settle_down
+from outbox.tuning import give_large_blocks_back
 
 log = logging.getLogger("outbox")
 
@@ -252,7 +252,6 @@ async def run(settings: Settings, *, drain: bool = False) -> int:
         loop.add_signal_handler(number, on_signal)
     try:
         async with poller:
-            settle_down()
             finished = asyncio.create_task(poller.finished())
             stopped = asyncio.create_task(stopping.wait())
             await asyncio.wait({finished, stopped}, return_when=asyncio.FIRST_COMPLETED)

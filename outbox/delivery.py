@@ -6,7 +6,7 @@ It knows nothing of the database; the poller hands it a claimed row and passes o
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from outbox.budget import Budget, Room
 from outbox.core.claim import INLINE, AttachedFile, Claimed, Result
@@ -90,7 +90,7 @@ class Delivery:
         report = await _send(transport, message, row, still_owned, mark)
         bounces = self._bounced(row.id, report, transport)
         if report.fault:
-            standing = replace(standing, bounces=bounces)
+            standing = standing._replace(bounces=bounces)
             report = blamed(report, message.recipients, bounces)
         report.outcomes.update(_newly_bad(to, row))
         verdict = decide(standing, report, self.policy, self.random)

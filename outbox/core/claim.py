@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
+from typing import NamedTuple
 
 from outbox.core.outcome import Kind, Outcome
 from outbox.core.retry import Verdict
+
+NOBODY: Mapping[str, Outcome] = MappingProxyType({})
 
 INLINE = 1 << 18
 """Bytes of a body or context that come with a claim; a poller holds many claimed rows, but sends few at a time."""
@@ -59,17 +63,16 @@ class AttachedFile:
     cid: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What an attempt wrote: the verdict, and an outcome per recipient for the history."""
 
     id: int
     claim_token: str
     attempt: int
     verdict: Verdict
-    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    outcomes: Mapping[str, Outcome] = NOBODY
     transport: str | None = None
-    lost: Mapping[str, Outcome] = field(default_factory=dict)
+    lost: Mapping[str, Outcome] = NOBODY
     """Outcomes of the attempt before this one, whose poller could not write them any more."""
     marks: tuple[int, ...] = ()
     """Ids of the outcomes that were put on record before the final dot, and which these replace."""

@@ -5,6 +5,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 from outbox.core.errors import ContentError
 
@@ -12,8 +13,7 @@ _MESSAGE_ID = re.compile(r"<(\d{8}T\d{6})\.[0-9a-z]+\.\d+@[^<>@\s]+>")
 _STAMP = "%Y%m%dT%H%M%S"
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """What the transport needs: envelope and bytes. Bcc recipients are in the envelope only."""
 
     sender: str

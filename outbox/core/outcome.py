@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from outbox.core.reply import Reply
 
@@ -15,8 +16,7 @@ class Kind(StrEnum):
     IN_DOUBT = "in_doubt"  # the final dot left and no answer came
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The outcome of one recipient. `reply` is the server's, or None where we decided or it never answered."""
 
     kind: Kind

@@ -1,7 +1,7 @@
 """One reply of an SMTP server, read once: code, enhanced code, text (RFC 5321 §4.2, RFC 3463)."""
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from outbox.core.text import clean_text
 
@@ -9,8 +9,7 @@ _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?!\d)")
 _WAIT = re.compile(r"\b(?:in|after|for)\s+(\d{1,6})\s*(s|sec|secs|second|m|min|mins|minute|h|hour)s?\b", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A complete reply. `text` is one clean line and includes the enhanced code as the server sent it."""
 
     code: int

@@ -1,8 +1,8 @@
 """The verdict: from the outcomes of an attempt to what happens to the row. Pure; randomness comes in."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 from outbox.core.outcome import Kind, Outcome, Report, Scope
 from outbox.core.status import Status
@@ -41,8 +41,7 @@ class RetryPolicy:
     doubt_delay: float = 300.0  # no earlier retry after an outcome in doubt (RFC 5321 §4.5.3.2.6)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What happens to the row."""
 
     status: Status
@@ -57,8 +56,7 @@ def backoff(attempt: int, policy: RetryPolicy, random: Random) -> float:
     return step * random.uniform(1 - JITTER, 1 + JITTER)
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """What is known of a row when its attempt ends."""
 
     recipients: Collection[str]  # everyone it is for
@@ -79,7 +77,7 @@ def settle(standing: Standing, policy: RetryPolicy, *, expired: bool = False) ->
     if expired:
         return Verdict(Status.EXPIRED, counted=False, reason=EXPIRED)
     if standing.attempt > _limit(standing, policy):
-        reason = _gave_up(replace(standing, attempt=standing.attempt - 1), "its poller died or hung in the last one")
+        reason = _gave_up(standing._replace(attempt=standing.attempt - 1), "its poller died or hung in the last one")
         return Verdict(_status(standing.recipients, standing.settled), counted=False, reason=reason)
     return None
 
@@ -115,7 +113,7 @@ def decide(standing: Standing, report: Report, policy: RetryPolicy, random: Rand
 
 
 def _step_back(bounces: int, random: Random) -> float:
-    return min(2.0**bounces, 60.0) * random.uniform(1 - JITTER, 1 + JITTER)
+    return min(2.0 ** min(bounces, 6), 60.0) * random.uniform(1 - JITTER, 1 + JITTER)
 
 
 def give_up(standing: Standing, reason: str) -> Verdict:

@@ -1,10 +1,11 @@
 """Whom a row is for: the three address columns, read once, and the entries in them that are no address."""
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from outbox.core.address import AddressList, Mailbox, parse_list, simple_mailbox
-from outbox.core.claim import Claimed
+from outbox.core.claim import NOBODY, Claimed
 from outbox.core.errors import AddressError, ContentError
 from outbox.core.outcome import Kind, Outcome
 from outbox.mail.columns import check_length, text_of
@@ -19,8 +20,7 @@ LONG_LIST = 8192
 """Characters of address columns that are read in a thread: it may take longer than others should wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class Addressees:
+class Addressees(NamedTuple):
     """The recipients of one row."""
 
     to: tuple[Mailbox, ...]
@@ -28,7 +28,7 @@ class Addressees:
     bcc: tuple[Mailbox, ...]
     everyone: tuple[str, ...]
     """The unique envelope addresses in order of to, cc, bcc; what is no address stands here by its text."""
-    bad: dict[str, Outcome] = field(default_factory=dict)
+    bad: Mapping[str, Outcome] = NOBODY
     """The members of `everyone` that are no address: refused, by us."""
 
 

@@ -7,6 +7,7 @@ takes. Nothing in a row can add a header: every column is checked before it is w
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC
+from typing import NamedTuple
 
 from outbox.core.address import Mailbox, parse_list, parse_mailbox
 from outbox.core.claim import AttachedFile, Claimed
@@ -33,8 +34,7 @@ class Ground:
     """Characters and bytes that the bodies and files of a message may have together."""
 
 
-@dataclass(frozen=True, slots=True)
-class Composed:
+class Composed(NamedTuple):
     """A message but for its envelope's recipients; see Message."""
 
     sender: str

@@ -2,9 +2,9 @@
 
 from binascii import b2a_base64, b2a_qp
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from typing import NamedTuple
 
 from outbox.core.headers import MAX_LINE
 from outbox.mail.headers import field
@@ -16,8 +16,7 @@ _BOUNDARY = "=_"
 """Begins our boundaries. It never occurs in base64 or quoted-printable."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One part, ready to be written: complete header fields, and the body in pieces that are joined once."""
 
     header: str

@@ -3,7 +3,7 @@ which commands it takes, and which bytes follow them."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from outbox.core.message import Message
 from outbox.core.outcome import Kind, Outcome
@@ -13,8 +13,7 @@ from outbox.smtp.connection import Features
 _SAFE = re.compile(rf'(?:[^\s<>"\\{CONTROL_CLASS}]|"(?:[^"\\{CONTROL_CLASS}]|\\[^{CONTROL_CLASS}])*")*')
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """Made by `plan_of` for one server."""
 
     sender: str

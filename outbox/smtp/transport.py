@@ -7,7 +7,6 @@ import logging
 import random as stdlib_random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from functools import partial
 
 from outbox.core.classify import Situation, judge
@@ -272,7 +271,7 @@ class Transport:
         if self._probe is message:  # the pause had another reason, and that is over: we were heard and answered
             self._recover()
         if attempt < FINAL_ATTEMPT:
-            done.outcomes.update({r: replace(o, kind=Kind.DEFERRED, note=NOTE) for r, o in done.outcomes.items()})
+            done.outcomes.update({r: o._replace(kind=Kind.DEFERRED, note=NOTE) for r, o in done.outcomes.items()})
 
     def _refusal(self) -> Fault | None:
         """Why nothing can be sent now."""

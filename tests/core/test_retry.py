@@ -1,7 +1,6 @@
 """The verdict on a row."""
 
 import random
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -169,6 +168,6 @@ def test_the_last_step_varies_too():
 def test_an_email_at_which_a_healthy_transport_fails_steps_back_and_keeps_its_attempt():
     report = Report(fault=Fault(Scope.CONFIG, "every email is denied", about_message=True))
     standing = Standing(["a@example.org"], {}, 3)
-    verdicts = [decide(replace(standing, bounces=n), report, RetryPolicy(), random.Random(1)) for n in (0, 1, 3, 99)]
+    verdicts = [decide(standing._replace(bounces=n), report, RetryPolicy(), random.Random(1)) for n in (0, 1, 3, 99)]
     assert {(verdict.status, verdict.counted) for verdict in verdicts} == {(Status.PENDING, False)}
     assert [round(verdict.delay or 0) for verdict in verdicts] == pytest.approx([0, 2, 8, 60], rel=0.25)

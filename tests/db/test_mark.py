@@ -1,7 +1,5 @@
 """Marks: outcomes on record before the final dot leaves, replaced by the result, and left where there never is one."""
 
-from dataclasses import replace
-
 from outbox.core.claim import Result
 from outbox.core.outcome import Kind, Outcome
 from outbox.core.reply import Reply
@@ -23,7 +21,7 @@ async def test_the_result_replaces_the_mark(store, execute):
     marks = await store.mark(marked(row), poller="p")
     assert [tuple(r) for r in await execute(HISTORY)] == [(1, "a@x.org", "in_doubt"), (1, "b@x.org", "refused")]
     outcomes = DOUBT | {"a@x.org": Outcome(Kind.ACCEPTED, Reply(250, "2.0.0 ok"))}
-    result = replace(marked(row), verdict=Verdict(Status.PARTIAL), outcomes=outcomes, marks=marks)
+    result = marked(row)._replace(verdict=Verdict(Status.PARTIAL), outcomes=outcomes, marks=marks)
     assert await store.record([result], poller="p") == {row.id}
     assert [tuple(r) for r in await execute(HISTORY)] == [(1, "a@x.org", "accepted"), (1, "b@x.org", "refused")]
 
