@@ -20,7 +20,7 @@ class Plan:
     daemons: int
     connections: int
     lease: float
-    pipelining: bool = False
+    pipelining: bool = True
 
     @property
     def seconds(self) -> float:
@@ -72,7 +72,9 @@ def plans(arguments: list[str] | None = None) -> tuple[list[Plan], argparse.Name
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--database", choices=["sqlite", "postgresql", "both"], default="both")
     parser.add_argument("--json", default="soak.json", help="where the result goes")
-    parser.add_argument("--pipelining", action="store_true", help="have the SMTP servers offer it")
+    parser.add_argument(
+        "--pipelining", action=argparse.BooleanOptionalAction, default=True, help="have the SMTP servers offer it"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the working folder also when all is well")
     given = parser.parse_args(arguments)
     whole = Plan(

@@ -49,6 +49,7 @@ class Session(asyncio.Protocol):
         self._in_data = False
         self._waiting = True  # for a delayed answer of ours; what comes meanwhile stays in the buffer
         self._recipients: list[str] = []
+        self._begun = False  # MAIL was accepted
         self._message = 0  # the one whose answer is due
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -93,6 +94,8 @@ class Session(asyncio.Protocol):
             case b"MAIL":
                 self._recipients = []
                 self._at("MAIL", "250 2.1.0 ok", choose(table, "mail", key))
+            case b"RCPT" if not self._begun:
+                self._answer("RCPT", "503 5.5.1 MAIL first")
             case b"RCPT":
                 self._rcpt(_path(line))
             case b"DATA" if not self._recipients:
@@ -100,7 +103,7 @@ class Session(asyncio.Protocol):
             case b"DATA":
                 self._at("DATA", "354 go on", choose(table, "data", key))
             case b"RSET":
-                self._recipients = []
+                self._recipients, self._begun = [], False
                 self._answer("RSET", "250 2.0.0 ok")
             case b"QUIT":
                 self._say("221 2.0.0 bye")
@@ -155,10 +158,12 @@ class Session(asyncio.Protocol):
         if self._transport.is_closing():
             return
         self._say(reply)
+        if point == "MAIL":
+            self._begun = reply.startswith("2")
         if point == "dot":
             self._board.log("answer", who=self._who, message=self._message, code=int(reply[:3]))
             self._message = 0
-            self._recipients = []
+            self._recipients, self._begun = [], False
             self._board.reached(self._who, "answered", lambda: None)
         if reply.startswith("354"):
             self._in_data = True

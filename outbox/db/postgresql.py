@@ -13,6 +13,7 @@ from typing import Any
 
 import asyncpg
 from sqlalchemy import Connection, PoolProxiedConnection, text
+from sqlalchemy.exc import EmulatedDBAPIException
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
@@ -28,8 +29,14 @@ from outbox.db.store import PATIENCE, SUSPECT, SUSPECT_WAIT, Claim, Store, T
 KEPT = 60.0
 """Seconds for which an idle connection is used again without a look from the pool, which replaces those of old age."""
 
-DRIVER_FAILURES = (*FAILURES, asyncpg.PostgresError, asyncpg.InterfaceError)
-"""What a database that fails makes asyncpg raise."""
+DRIVER_FAILURES = (
+    *FAILURES,
+    EmulatedDBAPIException,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""What a database that fails makes asyncpg raise, and SQLAlchemy when it connects by it."""
 
 _LARGE = ("body_text", "body_html", "CAST(context AS text)")
 _SIZE = " + ".join(f"coalesce(octet_length({column}), 0)" for column in _LARGE)

@@ -25,6 +25,8 @@ STANDINGS = st.builds(
     st.integers(1, 20),
     st.none() | st.integers(1, 20),
     st.booleans(),
+    doubt=st.booleans(),
+    bounces=st.just(0),
 )
 RANDOMS = st.integers().map(random.Random)
 
