@@ -76,6 +76,19 @@ class Connection:
         return f"{url.host}:{url.port}"
 
     @property
+    def summary(self) -> str:
+        """What was found when it was opened, in one line."""
+        features, user = self.features, self.settings.smtp_url.user
+        found = [
+            self.tls or "no TLS",
+            f"logged in as {user}" if user else "no login",
+            f"SIZE {features.size}" if features.size else "",
+            "PIPELINING" if features.pipelining else "",
+            "SMTPUTF8" if features.smtputf8 else "",
+        ]
+        return ", ".join(part for part in found if part)
+
+    @property
     def usable(self) -> bool:
         """Whether another transaction may begin on it."""
         return self.wire.usable

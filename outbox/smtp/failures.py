@@ -1,4 +1,5 @@
-"""What a failed step of opening a connection means, in our words: exceptions of the library, the sockets and TLS."""
+"""What failed, in our words: a step of opening a connection (exceptions of the library, the sockets and TLS), or the
+wire of an open one."""
 
 import logging
 import os
@@ -12,6 +13,7 @@ from outbox.core.classify import Action, Judgement, Stage, Trouble
 from outbox.core.outcome import Fault, Scope
 from outbox.core.reply import Reply
 from outbox.core.text import clean_text
+from outbox.smtp.wire import WireError
 
 _NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
@@ -87,3 +89,19 @@ def announcement(name: str, fault: Fault, seconds: float) -> tuple[int, str]:
         return logging.WARNING, f"{name} is paused for {seconds:.0f} s: {fault.reason}"
     what_to_do = f"`outbox check` tries the configuration, `outbox resume {name}` has it used at once"
     return logging.ERROR, f"{name} needs you: {fault.reason}; it is tried again in {seconds:.0f} s. {what_to_do}"
+
+
+def reason_of(broken: WireError, stage: Stage) -> Reply | Trouble:
+    """What broke the wire: a notice that the server gave unasked, but never an answer to what was not asked yet."""
+    said = broken.said
+    if said is None or stage is Stage.DOT:
+        return broken.trouble
+    if said.code == 421 or (stage is Stage.BODY and said.code >= 400):  # 552 before it has read it all
+        return said
+    # "451 4.4.2 Timeout waiting for data" is a goodbye; a 250 or a 550 would be taken for some recipient's.
+    return Trouble.CLOSED if 400 <= said.code <= 499 else Trouble.MALFORMED
+
+
+def is_out_of_step(what: Reply | Trouble) -> bool:
+    """Whether it cannot be the answer to its command; then those before it may have answered others as well."""
+    return what in {Trouble.MALFORMED, Trouble.OUT_OF_STEP} or (isinstance(what, Reply) and what.code < 400)

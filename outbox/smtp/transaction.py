@@ -14,7 +14,7 @@ from outbox.core.message import Message
 from outbox.core.outcome import Fault, Kind, Outcome, Scope
 from outbox.core.reply import Reply
 from outbox.smtp.connection import Connection
-from outbox.smtp.failures import fault_of
+from outbox.smtp.failures import fault_of, is_out_of_step, reason_of
 from outbox.smtp.plan import plan_of, stuffed
 from outbox.smtp.transacted import Transacted
 from outbox.smtp.wire import CHUNK, WireError
@@ -222,7 +222,7 @@ class _Transaction:
                 if not reply.positive:
                     self._out_of_step()
         except WireError as trouble:
-            if self._reason_of(trouble) is Trouble.MALFORMED:
+            if reason_of(trouble, self._stage) is Trouble.MALFORMED:
                 self._out_of_step()
             self.result.alone |= trouble.trouble is Trouble.TIMEOUT and not self._connection.proven
         self._commands.clear()
@@ -256,26 +256,16 @@ class _Transaction:
         if self._connection.wire.aborted and self._stage is not Stage.DOT:
             self.result.fault = Fault(Scope.STOPPING, STOPPING)
             return
-        what = self._reason_of(trouble)
+        what = reason_of(trouble, self._stage)
         self._apply(self._judge(what), what)
         self._connection.abort()
-
-    def _reason_of(self, trouble: WireError) -> Reply | Trouble:
-        """What broke the wire: a notice that the server gave unasked, but never an answer to what was not asked yet."""
-        said = trouble.said
-        if said is None or self._stage is Stage.DOT:
-            return trouble.trouble
-        if said.code == 421 or (self._stage is Stage.BODY and said.code >= 400):  # 552 before it has read it all
-            return said
-        # "451 4.4.2 Timeout waiting for data" is a goodbye; a 250 or a 550 would be taken for some recipient's.
-        return Trouble.CLOSED if 400 <= said.code <= 499 else Trouble.MALFORMED
 
     def _apply(self, judgement: Judgement, what: Reply | Trouble) -> bool:
         """Do what the judgement says about the message or the transport; whether the transaction goes on."""
         if judgement.close:
             self._connection.wire.close()
         self.result.alone |= judgement.alone
-        if judgement.action in {Action.FRESH, Action.PAUSE} and _is_out_of_step(what):
+        if judgement.action in {Action.FRESH, Action.PAUSE} and is_out_of_step(what):
             self.result.forget_replies()
         reply = what if isinstance(what, Reply) else None
         note = "" if reply else f"{self._stage}: {what}"
@@ -300,8 +290,3 @@ class _Transaction:
             case _:  # CONSEQUENCE: the recipients have their outcomes already
                 pass
         return False
-
-
-def _is_out_of_step(what: Reply | Trouble) -> bool:
-    """Whether it cannot be the answer to its command; then those before it may have answered others as well."""
-    return what in {Trouble.MALFORMED, Trouble.OUT_OF_STEP} or (isinstance(what, Reply) and what.code < 400)

@@ -164,17 +164,9 @@ class Transport:
             connection = await self._opener.open()
         except OpeningError as error:
             return self._opening_fault(error)
-        features = connection.features
-        user = self._settings.smtp_url.user
-        found = [
-            connection.tls or "no TLS",
-            f"logged in as {user}" if user else "no login",
-            f"SIZE {features.size}" if features.size else "",
-            "PIPELINING" if features.pipelining else "",
-            "SMTPUTF8" if features.smtputf8 else "",
-        ]
+        found = connection.summary
         await connection.close()
-        return ", ".join(part for part in found if part)
+        return found
 
     async def close(self) -> None:
         """Close what is idle with QUIT; what is in use is closed when its message is done. Nothing is sent any more."""
