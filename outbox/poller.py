@@ -61,7 +61,7 @@ class PollLoop:
         self.wake = asyncio.Event()
         """Set it to have the loop look at once: for commits, freed connections, transports that came back."""
         self.leases = Leases(store, pace.lease, pace.clock)
-        self.recorder = Recorder(store, name, self._written)
+        self.recorder = Recorder(store, name, self._written, expected=lambda: len(self._window))
         self._store = store
         self._delivery = delivery
         self._new_message_ids = new_message_ids
