@@ -21,7 +21,7 @@ class Written:
         self.groups: list[list[int]] = []
         self.changed = asyncio.Event()
 
-    async def record(self, results, *, poller):
+    async def record(self, results, **_):
         self.groups.append([r.id for r in results])
         self.changed.set()
         return {r.id for r in results}
