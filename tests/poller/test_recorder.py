@@ -1,6 +1,7 @@
 """When results are written: at once when nothing else is about to come, together when it is."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ async def make():
     running: list[asyncio.Task[None]] = []
 
     def make(expected):
-        store = Written()
+        store: Any = Written()
         recorder = Recorder(store, "poller", lambda *_: None, expected)
         running.append(asyncio.create_task(recorder.run()))
         return recorder, store
