@@ -8,6 +8,9 @@ from typing import Any
 from soak.diary import Diary, Kill, Span
 
 FINAL = frozenset({"sent", "partial", "failed", "expired", "cancelled", "in_doubt"})
+WAKING = 0.1
+"""Seconds after a stop in which the dots leave that were decided on before it."""
+
 SLOW_COMMIT = 5.0
 """Seconds in which a result is on record when nothing else is broken."""
 
@@ -136,7 +139,7 @@ class Judge:
         # Leases are renewed at a third of their length: a shorter outage ends none of them.
         long = _within((o for o in diary.outages if o.end - o.begin > lease * 0.6), copy.t - lease, copy.t + lease)
         # A daemon that was stopped past its lease has lost what it had at the dot then, however it ended later.
-        if _within(diary.stops.get(copy.who, ()), copy.t, copy.t + SLOW_COMMIT):
+        if _within(diary.stops.get(copy.who, ()), copy.t - WAKING, copy.t + SLOW_COMMIT):
             return "its daemon was stopped past its lease"
         kill = self._kills.get(copy.who)
         if kill and copy.t <= kill.t <= copy.t + (SLOW_COMMIT if not outage else 60) and not late:

@@ -106,6 +106,14 @@ def test_what_lasts_longer_than_the_lease_excuses_a_copy(case, what):
     assert case.judge().broken == []
 
 
+def test_a_dot_that_left_as_its_daemon_woke_is_the_stops_not_that_of_a_kill_behind_it(case):
+    case.sink = [*_copy(2, "d2", 99.003), *case.sink]
+    case.diary.stops.setdefault("d2", []).append(Span("stop", 90.0, 99.0))
+    case.diary.kills.append(Kill("d2", "poller-d2", "dot", 101.0))
+    found = case.judge()
+    assert (found.broken, found.most_per_kill) == ([], 0)
+
+
 def test_two_accepted_outcomes_of_one_recipient_are_found(case):
     case.attempts *= 2
     assert case.judge().broken[0].startswith("P5")
