@@ -140,7 +140,7 @@ def _context(text: str | None) -> Any:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"--context is not JSON: {error}") from None
     if not isinstance(context, dict):
-        raise ValueError(f"--context must be a JSON object, {{…}}, not {type(context).__name__}")  # noqa: TRY004  # as above
+        raise ValueError(f"--context must be a JSON object, {{…}}, not {type(context).__name__}")  # noqa: TRY004  # wrong input, like the others here
     return context
 
 

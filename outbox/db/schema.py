@@ -90,7 +90,7 @@ def _revision(connection: Connection) -> str | None:
     known = inspect(connection)
     numbered = known.has_table(VERSION_TABLE)
     if numbered:
-        revision = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608  # ours
+        revision = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608  # a constant
         if found := connection.execute(revision).scalar_one_or_none():
             return str(found)
     if known.has_table(Email.__tablename__):
@@ -100,7 +100,7 @@ def _revision(connection: Connection) -> str | None:
 
 def _revision_lost(how: str) -> str:
     create = "" if how == "is empty" else f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) PRIMARY KEY); "
-    insert = f"INSERT INTO {VERSION_TABLE} VALUES ('{HEAD}')"  # noqa: S608  # a person is told it
+    insert = f"INSERT INTO {VERSION_TABLE} VALUES ('{HEAD}')"  # noqa: S608  # constants, shown to a person
     return (
         f"there is a table {Email.__tablename__}, but {VERSION_TABLE}, which tells its revision, {how}: restore it, "
         f"or, if the tables are those of revision {HEAD}, say so: {create}{insert}"

@@ -78,11 +78,10 @@ async def test_a_result_on_postgresql_reads_its_own_rows_and_no_others(postgres,
     ids = list(range(1, 11))
     ended = {"token": "token", "status": "sent", "delay": 0.0, "given_back": 0, "error": None, "final": True}
     attempts = [[id, 1, "a@x.org", "accepted", 250, None, None, None, None] for id in ids]
-    verdicts = json.dumps([{"id": id, **ended} for id in ids])
-    found = await steps(postgres, postgresql._RECORD, verdicts, ids, [1], json.dumps(attempts))
+    verdicts = [json.dumps({"id": id, **ended}) for id in ids]
+    found = await steps(postgres, postgresql._RECORD, verdicts, [1], json.dumps(attempts))
     reads = [step for step in found if step.get("Relation Name") == "email_outbox" and "Scan" in step["Node Type"]]
-    assert reads
-    assert all(step["Node Type"] in {"Index Scan", "Bitmap Heap Scan"} for step in reads)
+    assert [step["Node Type"] for step in reads] == ["Index Scan"]
     assert all(rows_read(step) <= 10 for step in reads)
 
 
