@@ -1,0 +1,98 @@
+"""Where settings come from, and what is told where one of them is wrong: by the name under which it was set."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, TomlConfigSettingsSource
+
+from outbox.core.errors import SettingsError
+from outbox.settings.transport import TransportSettings
+
+DEFAULT_TRANSPORT = "default"
+
+_NO_VARIABLE = frozenset({"url", "timeouts", "oauth_token"})
+"""Settings of a transport that no variable of that name sets."""
+
+Places = dict[tuple[str, ...], str]
+"""The variables that were set, each by the setting it stands for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What file, environment and arguments say together."""
+
+    values: dict[str, Any]
+    places: Places
+    path: Path
+
+    @classmethod
+    def read(cls, settings: type[BaseSettings], config: Path | str | None, arguments: Mapping[str, Any]) -> Self:
+        """Look around. Raises SettingsError for what cannot be read."""
+        named = config or os.environ.get("OUTBOX_CONFIG")
+        path = Path(named or "outbox.toml")
+        if named and not path.is_file():
+            raise SettingsError(f"config file {str(path)!r} does not exist (from --config or OUTBOX_CONFIG)")
+        try:
+            file = TomlConfigSettingsSource(settings, path)()
+        except (OSError, ValueError) as error:  # unreadable, not UTF-8, not TOML
+            raise SettingsError(f"{path}: {error}") from None
+        environment = _environment(settings)
+        values = {**file, **environment, **{key: value for key, value in arguments.items() if value is not None}}
+        places = _apply_variables(values)
+        return cls(values, {**places, **_variables(environment)}, path)
+
+    def explain(self, error: ValidationError) -> str:
+        """All faults in one line, each with the name under which it was set."""
+        return _explain(error, self.places, self.path)
+
+
+def _environment(settings: type[BaseSettings]) -> dict[str, Any]:
+    try:
+        return EnvSettingsSource(settings)()
+    except ValueError:  # of all variables only this one is JSON
+        raise SettingsError(
+            "OUTBOX_TRANSPORTS is not JSON; write [transports.NAME] tables into outbox.toml, or set OUTBOX_SMTP_URL"
+        ) from None
+
+
+def _variables(environment: dict[str, Any]) -> Places:
+    return {(name,): f"OUTBOX_{name.upper()}" for name in environment}
+
+
+def _apply_variables(values: dict[str, Any]) -> Places:
+    """Put OUTBOX_MAX_CONNECTIONS and the like into the default transport of `values`, or the only one there is."""
+    transports = values.setdefault("transports", {})
+    names = (name for name in TransportSettings.model_fields if name not in _NO_VARIABLE)
+    found = {name: value for name in names if (value := os.environ.get(f"OUTBOX_{name.upper()}"))}
+    if not found or not isinstance(transports, dict):
+        return {}
+    alone = next(iter(transports)) if len(transports) == 1 and not values.get("smtp_url") else DEFAULT_TRANSPORT
+    if alone not in transports and not values.get("smtp_url"):
+        set_ = ", ".join(f"OUTBOX_{name.upper()}" for name in found)
+        raise SettingsError(f"{set_}: there is no transport that this could be for; set OUTBOX_SMTP_URL as well")
+    known = transports.get(alone, {})
+    if isinstance(known, dict):
+        values["transports"] = {**transports, alone: {**known, **found}}
+    return {("transports", alone, name): f"OUTBOX_{name.upper()}" for name in found}
+
+
+def _explain(error: ValidationError, places: Places, path: Path) -> str:
+    """All faults in one line, each with the name under which it was set."""
+    lines = []
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        where = tuple(str(part) for part in fault["loc"])
+        if where[:3] == ("transports", DEFAULT_TRANSPORT, "url") and ("smtp_url",) in places:
+            continue  # said already, as OUTBOX_SMTP_URL
+        name = ".".join(where)
+        place = places.get(where[:3]) or places.get(where[:1]) or f"setting {name}"
+        what = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            what = f"unknown; is it misspelt in {path}?"
+            if name in TransportSettings.model_fields:
+                what = f"belongs into a [transports.NAME] table of {path}"
+        lines.append(f"{place}: {what}" if name else what)
+    return "; ".join(lines)

@@ -1,0 +1,66 @@
+"""The settings of one way out: a `[transports.NAME]` table."""
+
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from outbox.core.smtp_url import SmtpUrl, parse_smtp_url
+from outbox.settings.fields import PositiveSeconds, SmtpUrlText, split
+
+
+class Timeouts(BaseModel):
+    """Seconds each stage of an SMTP session may take; RFC 5321 §4.5.3.2 where it has a say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    connect: PositiveSeconds = 30.0  # TCP, implicit TLS and the greeting, each
+    command: PositiveSeconds = 60.0  # EHLO, STARTTLS, AUTH, each
+    mail: PositiveSeconds = 300.0
+    rcpt: PositiveSeconds = 300.0
+    data: PositiveSeconds = 120.0
+    block: PositiveSeconds = 180.0  # no byte of the message could be written for so long
+    dot: PositiveSeconds = 600.0  # a shorter one makes duplicates
+    quit: PositiveSeconds = 2.0
+
+
+class TransportSettings(BaseModel):
+    """One configured way out: a `[transports.NAME]` table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: SmtpUrlText
+    max_connections: int = Field(default=10, ge=1, le=1000)
+    messages_per_connection: int = Field(default=100, ge=1)
+    connection_age: PositiveSeconds = 300.0  # a connection is closed when it gets this old
+    idle_timeout: PositiveSeconds = 15.0  # or was not used for so long
+    max_recipients: int = Field(default=100, ge=1)  # in one transaction (RFC 5321 §4.5.3.1.10)
+    local_hostname: str | None = Field(default=None, pattern=r"^[A-Za-z0-9.:\[\]_-]+$")
+    ca_file: Path | None = None  # trust these certificates instead of the system's
+    oauth_command: Annotated[tuple[str, ...], BeforeValidator(split)] = ()
+    """A command that prints an access token; the connection then logs in by XOAUTH2."""
+    oauth_token: Callable[[], Awaitable[str]] | None = Field(default=None, exclude=True, repr=False)
+    """The same as a coroutine function, for a Poller inside an application."""
+    timeouts: Timeouts = Timeouts()
+
+    @cached_property
+    def smtp_url(self) -> SmtpUrl:
+        """The URL, parsed."""
+        return parse_smtp_url(self.url.get_secret_value())
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.ca_file and not self.ca_file.is_file():
+            raise ValueError(f"ca_file {str(self.ca_file)!r} does not exist")
+        if self.oauth and not self.smtp_url.user:
+            raise ValueError("an access token needs a user in the url: smtp+starttls://user@host:587")
+        if self.smtp_url.user and not self.smtp_url.password and not self.oauth:
+            raise ValueError("the url has a user but no password; give one, or oauth_command")
+        return self
+
+    @property
+    def oauth(self) -> bool:
+        """Whether this transport logs in by access token."""
+        return bool(self.oauth_command or self.oauth_token)
