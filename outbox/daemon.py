@@ -24,6 +24,7 @@ from outbox.db.transports import Transports
 from outbox.db.wake import subscribe
 from outbox.db.watch import FileWatch
 from outbox.delivery import Delivery
+from outbox.gates import Gates
 from outbox.leases import lease_clock
 from outbox.mail.composer import Composer, Limits
 from outbox.maintenance import Maintenance
@@ -143,7 +144,6 @@ class Poller:
         delivery = Delivery(
             composer=self._composer,
             transports=self._transports,
-            default_transport=default,
             load_content=partial(self._store.whole, most=settings.max_message_size),
             size_of_files=partial(self._store.size_of_attachments, most=settings.max_message_size),
             load_files=self._store.attachments,
@@ -155,6 +155,13 @@ class Poller:
             self.name,
             self._store,
             delivery,
+            Gates(
+                self._transports,
+                default,
+                sender_domain=sender.domain,
+                routes=[one.route for one in settings.routes],
+                instead={name: one.failover for name, one in settings.transports.items()},
+            ),
             new_message_ids=lambda: MessageIds.new(datetime.now(UTC), sender.domain),
             pace=Pace(lease=settings.lease, poll_interval=settings.poll_interval, clock=lease_clock(), random=chance),
         )

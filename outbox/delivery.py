@@ -41,7 +41,6 @@ class Delivery:
 
     composer: Composer
     transports: Mapping[str, Transport]
-    default_transport: str
     load_content: LoadContent
     size_of_files: SizeOfFiles
     load_files: LoadFiles
@@ -128,20 +127,11 @@ class Delivery:
         standing = _standing(row, ())
         return _result(row, postpone(standing, _bug(error), self.policy, self.random), standing)
 
-    def transport_of(self, row: Claimed) -> str:
-        """The name of the transport that `row` goes over; where there is none, its attempt will say so."""
-        named = row.transport or ""
-        return named if named in self.transports else self.default_transport
-
-    def as_rows_name(self, transports: Sequence[str]) -> list[str]:
-        """These, as rows name them: '' is the default one."""
-        return [*transports, ""] if self.default_transport in transports else [*transports]
-
     def _route(self, row: Claimed) -> Transport:
         if row.transport and row.transport not in self.transports:
             known = ", ".join(sorted(self.transports))
             raise ContentError(f"transport {row.transport!r} is not configured (there is: {known})")
-        return self.transports[self.transport_of(row)]
+        return self.transports[row.way]
 
 
 @dataclass(slots=True)

@@ -9,16 +9,19 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 
+from outbox.claiming import Claiming, given_back
 from outbox.core.claim import Claimed, Result
 from outbox.core.errors import DatabaseError
 from outbox.core.message import MessageIds
-from outbox.core.retry import Random, Verdict
+from outbox.core.retry import Random
 from outbox.core.status import Status
 from outbox.db.store import Store
 from outbox.delivery import Delivery
+from outbox.gates import Gates
 from outbox.leases import Leases
 from outbox.recorder import LARGEST, Recorder
-from outbox.waiting import Waiting, Window
+from outbox.waiting import Waiting
+from outbox.window import Window
 
 log = logging.getLogger("outbox.poller")
 
@@ -53,6 +56,7 @@ class PollLoop:
         name: str,
         store: Store,
         delivery: Delivery,
+        gates: Gates,
         *,
         new_message_ids: Callable[[], MessageIds],
         pace: Pace,
@@ -62,12 +66,22 @@ class PollLoop:
         """Set it to have the loop look at once: for commits, freed connections, transports that came back."""
         self.leases = Leases(store, pace.lease, pace.clock)
         self.recorder = Recorder(store, name, self._written, expected=lambda: len(self._window))
-        self._store = store
         self._delivery = delivery
-        self._new_message_ids = new_message_ids
         self._pace = pace
         self._window = Window(sum(transport.connections for transport in delivery.transports.values()))
-        self._waiting = Waiting(delivery.transports, delivery.transport_of, delivery.reluctance)
+        self._waiting = Waiting(delivery.transports, delivery.reluctance)
+        self._claiming = Claiming(
+            poller=name,
+            store=store,
+            transports=delivery.transports,
+            gates=gates,
+            waiting=self._waiting,
+            leases=self.leases,
+            lease=pace.lease,
+            clock=pace.clock,
+            new_message_ids=new_message_ids,
+            put=self._put,
+        )
         self._in_flight: set[asyncio.Task[None]] = set()
         self._nap = SHORTEST_NAP
         self._stopping = False
@@ -126,28 +140,16 @@ class PollLoop:
         """Whether a transport had trouble just now and may be back in a moment; a drain waits for that, not longer."""
         return any(0 < transport.paused_for <= PATIENCE for transport in self._delivery.transports.values())
 
-    def _room(self) -> int:
-        """Rows that may be claimed now: none while results pile up, or while others may believe that we are gone."""
-        return self._waiting.room if self.leases.trusted and len(self.recorder) < BACKLOG else 0
+    @property
+    def _open(self) -> bool:
+        """Whether anything may be claimed: not while results pile up, or while others may believe that we are gone."""
+        return self.leases.trusted and len(self.recorder) < BACKLOG
+
+    def _room(self) -> bool:
+        return self._open and self._claiming.room
 
     async def _claim(self, *, thorough: bool) -> int:
-        room = self._room()
-        if room <= 0:
-            return 0
-        since = self._pace.clock()
-        ids = self._new_message_ids()
-        rows = await self._store.claim(
-            room,
-            poller=self.name,
-            lease=self._pace.lease,
-            message_ids=ids,
-            held=self.leases.ids,
-            without=self._delivery.as_rows_name(self._waiting.full),
-            thorough=thorough,
-        )
-        self.leases.add(rows, since)
-        self._give_back(self._waiting.add((row, since) for row in rows))
-        return len(rows)
+        return await self._claiming.claim(thorough=thorough) if self._open else 0
 
     def _start_deliveries(self) -> None:
         """Start what there are connections for."""
@@ -158,11 +160,14 @@ class PollLoop:
             task.add_done_callback(partial(self._landed, row))
 
     def _give_back(self, rows: Iterable[Claimed]) -> None:
-        self.recorder.put(*map(_given_back, rows))
+        self._put(map(given_back, rows))
+
+    def _put(self, results: Iterable[Result]) -> None:
+        self.recorder.put(*results)
 
     async def _deliver(self, row: Claimed, since: float) -> None:
         if not self.leases.owns(row):
-            self.recorder.put(_given_back(row))  # which writes nothing where somebody else has it
+            self.recorder.put(given_back(row))  # which writes nothing where somebody else has it
             return
         expired = row.expires_in is not None and self._pace.clock() - since >= row.expires_in
         try:
@@ -174,7 +179,7 @@ class PollLoop:
             )
         except DatabaseError as error:
             log.warning("email %d is given back untried: %s", row.id, error)
-            result = _given_back(row)
+            result = given_back(row)
         except Exception as error:
             log.exception("email %d: internal error", row.id)
             result = self._delivery.after_bug(row, error)
@@ -214,15 +219,10 @@ class PollLoop:
     async def _until_due(self, nap: float) -> float:
         try:
             # What is due already and could not be claimed is held by somebody: looking at once again would be spinning.
-            due = await self._store.next_due(without=self._delivery.as_rows_name(self._waiting.full), within=nap)
+            due = await self._claiming.next_due(nap)
         except DatabaseError:
             return nap  # the next claim will tell
         return nap if due is None else due
-
-
-def _given_back(row: Claimed) -> Result:
-    """With its place in the queue: due as long ago as it was when it was claimed."""
-    return Result(row.id, row.claim_token, row.attempts, Verdict(Status.PENDING, delay=-row.overdue, counted=False))
 
 
 def _log_result(row: Claimed, result: Result) -> None:

@@ -11,6 +11,9 @@ from outbox.core.retry import Verdict
 
 NOBODY: Mapping[str, Outcome] = MappingProxyType({})
 
+URGENT = 0
+"""The priority of emails that somebody is waiting for."""
+
 INLINE = 1 << 18
 """Bytes of a body or context that come with a claim; a poller holds many claimed rows, but sends few at a time."""
 
@@ -49,6 +52,12 @@ class Claimed:
     has_attachments: bool
     size: int = 0
     """Bytes of body_text, body_html and context. What is larger than `INLINE` is left out; it is loaded when needed."""
+    tag: str | None = None
+    held: bool | None = None  # False: it was held, and a person released it
+    gate: str = ""
+    """Where it was claimed: a transport, `@domain` of a recipient, or '' for an email not routed yet."""
+    way: str = ""
+    """The transport that it will go over, which is decided after the claim."""
     history: Mapping[str, Kind] = field(default_factory=dict)
     """The last outcome of every recipient tried before; an accepted one stays accepted."""
 

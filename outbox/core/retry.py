@@ -48,6 +48,8 @@ class Verdict(NamedTuple):
     delay: float | None = None  # seconds to the next attempt, exactly when `status` is pending
     counted: bool = True  # False: the attempt is given back
     reason: str | None = None  # one readable line, None when everything went well
+    route: str | None = None  # the gate it waits at from now on; None: where it was
+    held: bool | None = None  # True: it waits for a person; None: as it was
 
 
 def backoff(attempt: int, policy: RetryPolicy, random: Random) -> float:

@@ -12,7 +12,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from outbox.core.status import Status
 from outbox.db import validation
 from outbox.db.constraints import attempt_checks, email_checks, utc_text_checks
-from outbox.db.types import BigId, JsonDocument, Small, UtcNow, UtcTimestamp
+from outbox.db.types import BigId, Generated, JsonDocument, Small, UtcNow, UtcTimestamp
+
+GATE = "coalesce(route, transport, '')"
+"""What an email waits at: emails at one gate can all go, or none of them. At `''` are those not routed yet."""
 
 
 class Base(DeclarativeBase):
@@ -63,6 +66,11 @@ class Email(Base):
     claim_token: Mapped[str | None]
     claimed_by: Mapped[str | None]
     message_id: Mapped[str | None]
+    route: Mapped[str | None]
+    """The transport that routing chose, or `@domain` where it waits for the limit of a recipient's domain."""
+    gate: Mapped[str] = mapped_column(Generated(GATE), nullable=True)
+    held: Mapped[bool | None]
+    """True: it waits for a person, who releases it. False: somebody did."""
     last_error: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=UtcNow())
     finished_at: Mapped[datetime | None]
@@ -216,7 +224,23 @@ class TransportState(Base):
     paused_until: Mapped[datetime | None]
     reason: Mapped[str | None]
     next_send_at: Mapped[datetime | None]
-    """When the shared rate limit lets the next email go (the "theoretical arrival time" of GCRA); null: no limit."""
+    """When the shared limit lets the next email go; null: no limit."""
+    rate_state: Mapped[str | None]
+    """JSON of what was let through: see `core.rate`."""
+
+
+class LimitState(Base):
+    """Where a limit stands that is not a transport's: that of a recipient domain (`@example.org`), or of the flood
+    guard."""
+
+    __tablename__ = "email_limit"
+    __table_args__ = utc_text_checks("next_send_at", "used_at")
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    next_send_at: Mapped[datetime | None]
+    rate_state: Mapped[str | None]
+    used_at: Mapped[datetime] = mapped_column(server_default=UtcNow(), index=True)
+    """Those that nobody uses any more are deleted."""
 
 
 class PollerState(Base):
@@ -236,7 +260,9 @@ class PollerState(Base):
 # Few indexes: each one is paid for on every write.
 _due, _expires = Email.due_at.isnot(None), Email.expires_at.isnot(None) & Email.due_at.isnot(None)
 _finished, _shared = Email.finished_at.isnot(None), Attachment.blob_id.isnot(None)
-Index("ix_email_outbox_due", Email.priority, Email.due_at, Email.id, sqlite_where=_due, postgresql_where=_due)
+Index(
+    "ix_email_outbox_due", Email.gate, Email.priority, Email.due_at, Email.id, sqlite_where=_due, postgresql_where=_due
+)
 Index("ix_email_outbox_expires", Email.expires_at, sqlite_where=_expires, postgresql_where=_expires)
 Index("ix_email_outbox_finished", Email.finished_at, sqlite_where=_finished, postgresql_where=_finished)
 Index("ix_email_attachment_blob", Attachment.blob_id, sqlite_where=_shared, postgresql_where=_shared)

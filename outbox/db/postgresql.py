@@ -22,8 +22,8 @@ from outbox.core.status import FINAL
 from outbox.core.text import clean_text
 from outbox.db.attempts import COLUMNS, history, lines
 from outbox.db.failure import FAILURES, told
-from outbox.db.lanes import LANES
-from outbox.db.marks import EVERYTHING, Bounds, Marks
+from outbox.db.lanes import LANES, Lanes
+from outbox.db.marks import Bounds, Marks, everything
 from outbox.db.store import PATIENCE, SUSPECT, SUSPECT_WAIT, Claim, Store, T
 
 KEPT = 60.0
@@ -48,23 +48,22 @@ _TEXT, _HTML, _CONTEXT = (f"CASE WHEN octet_length({column}) <= {INLINE} THEN {c
 _TAKE = f"""
     WITH due AS MATERIALIZED (
         SELECT found.id, found.due_at, found.status = 'sending' AS taken_over
-        FROM unnest(
-            ARRAY[{", ".join(map(str, LANES))}]::smallint[], $1::int[], $2::timestamptz[], $3::bigint[], $4::float8[]
-        ) AS lane (priority, share, behind, behind_id, age)
+        FROM unnest($1::text[], $2::smallint[], $3::int[], $4::timestamptz[], $5::bigint[], $6::float8[])
+            AS cell (gate, priority, share, behind, behind_id, age)
         CROSS JOIN LATERAL (
             SELECT id, due_at, status FROM email_outbox
-            WHERE priority = lane.priority AND due_at <= now() AND id <> ALL ($5::bigint[])
-                AND (due_at, id) > (greatest(lane.behind, now() - make_interval(secs => lane.age)), lane.behind_id)
-                AND coalesce(transport, '') <> ALL ($6::text[])
+            WHERE gate = cell.gate AND priority = cell.priority AND due_at <= now() AND id <> ALL ($7::bigint[])
+                AND (due_at, id) > (greatest(cell.behind, now() - make_interval(secs => cell.age)), cell.behind_id)
                 AND (status = 'sending' AND attempts >= {SUSPECT}
-                    AND due_at > now() - make_interval(secs => {SUSPECT_WAIT})) = $7::boolean
-            ORDER BY due_at, id LIMIT lane.share FOR NO KEY UPDATE SKIP LOCKED
+                    AND due_at > now() - make_interval(secs => {SUSPECT_WAIT})) = $8::boolean
+            ORDER BY due_at, id LIMIT cell.share FOR NO KEY UPDATE SKIP LOCKED
         ) AS found
+        LIMIT $9
     ), taken AS (
         UPDATE email_outbox
-        SET status = 'sending', attempts = least(attempts + 1, 1000000), claim_token = $8::text,
-            claimed_by = $9::text, due_at = now() + make_interval(secs => $10::float8),
-            message_id = coalesce(message_id, $11::text || id || $12::text)
+        SET status = 'sending', attempts = least(attempts + 1, 1000000), claim_token = $10::text,
+            claimed_by = $11::text, due_at = now() + make_interval(secs => $12::float8),
+            message_id = coalesce(message_id, $13::text || id || $14::text)
         WHERE id = ANY (ARRAY(SELECT id FROM due))
         RETURNING id, claim_token, attempts, message_id, created_at,
             CAST(extract(epoch FROM expires_at - now()) AS float8) AS expires_in,
@@ -72,11 +71,12 @@ _TAKE = f"""
             template, {_CONTEXT} AS context, locale, CAST(headers AS text) AS headers, priority, max_attempts,
             transport, on_doubt,
             EXISTS (SELECT 1 FROM email_attachment WHERE outbox_id = email_outbox.id) AS has_attachments,
-            {_SIZE} AS size
+            {_SIZE} AS size, tag, held, gate
     )
     SELECT id, claim_token, attempts, CAST(extract(epoch FROM now() - due_at) AS float8), taken_over, message_id,
         created_at, expires_in, sender, to_addrs, cc_addrs, bcc_addrs, reply_to, subject, body_text, body_html,
-        template, context, locale, headers, priority, max_attempts, transport, on_doubt, has_attachments, size, due_at
+        template, context, locale, headers, priority, max_attempts, transport, on_doubt, has_attachments, size, tag,
+        held, gate, due_at
     FROM taken JOIN due USING (id)
 """  # noqa: S608  # made of constants; values are bound
 
@@ -102,11 +102,13 @@ _RECORD = f"""
             attempts = attempts - ended.given_back,
             due_at = CASE WHEN ended.status = 'pending' THEN now() + make_interval(secs => ended.delay) END,
             finished_at = CASE WHEN ended.status <> 'pending' THEN now() END,
+            route = coalesce(ended.route, email.route), held = coalesce(ended.held, email.held),
             body_text = CASE WHEN NOT (ended.final AND sensitive) THEN body_text END,
             body_html = CASE WHEN NOT (ended.final AND sensitive) THEN body_html END,
             context = CASE WHEN NOT (ended.final AND sensitive) THEN context END
         FROM unnest($1::text[]) AS one CROSS JOIN LATERAL json_to_record(one::json) AS ended (
-            id bigint, token text, status text, delay float8, given_back int, error text, final boolean
+            id bigint, token text, status text, delay float8, given_back int, error text, final boolean,
+            route text, held boolean
         )
         WHERE email.id = ended.id AND email.claim_token = ended.token AND email.status = 'sending'
         RETURNING email.id, ended.final AND sensitive AS erased
@@ -130,7 +132,7 @@ class PostgresqlStore(Store):
 
     def __init__(self, engine: AsyncEngine, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(engine)
-        self._marks = Marks(clock)
+        self._memories: dict[tuple[str, ...], _Memory] = {}  # by gates
         self._clock = clock
         self._kept: list[tuple[PoolProxiedConnection, float]] = []  # and since when each has been idle
 
@@ -142,20 +144,23 @@ class PostgresqlStore(Store):
 
     async def _claim(self, limit: int, claim: Claim) -> list[Claimed]:
         rows: list[Claimed] = []
+        memory = self._memory_of(claim.gates)
         async with self._driver() as driver:
-            sharing = self._lanes.sharing(limit)
+            sharing = memory.lanes.sharing(limit, urgent=claim.urgent)
             while shares := sharing.next():
-                bounds = self._marks.look(claim.without, thorough=claim.thorough)
-                taken = await self._take(driver, claim, shares, bounds, rows)
-                by_lane = [[place for lane_, place in taken if lane_ == lane] for lane in LANES]
-                self._marks.found(shares, by_lane)
-                sharing.found([len(places) for places in by_lane])
-            for lane in () if claim.held or rows else LANES:
-                one = [int(lane == other) for other in LANES]
-                rows or await self._take(driver, claim, one, EVERYTHING, rows, suspects=True)
+                bounds = memory.marks.look(thorough=claim.thorough)
+                places = await self._take(driver, claim, shares, bounds, rows)
+                memory.marks.found(shares, places)
+                sharing.found([len(taken) for taken in places])
+            if not (claim.held or rows):
+                every = [1 for _ in memory.everything.places]
+                await self._take(driver, claim, every, memory.everything, rows, suspects=True)
             if tried := [row for row in rows if not row.message_id.startswith(claim.message_ids.prefix)]:
                 await _recall(driver, tried)
         return rows
+
+    def _memory_of(self, gates: Sequence[str]) -> "_Memory":
+        return self._memories.setdefault(tuple(gates), _Memory(len(gates), self._clock))
 
     async def _take(
         self,
@@ -166,18 +171,21 @@ class PostgresqlStore(Store):
         rows: list[Claimed],
         *,
         suspects: bool = False,
-    ) -> list[tuple[int, tuple[Any, int]]]:
-        """Add the rows taken to `rows`; the lane and place of each."""
+    ) -> list[list[tuple[Any, int]]]:
+        """Add the rows taken to `rows`, one of them where suspects are looked for; the places of those of each cell."""
         ids = claim.message_ids
+        cells = [(gate, lane) for gate in claim.gates for lane in LANES]
         taken = await driver.fetch(
             _TAKE,
+            [gate for gate, _ in cells],
+            [lane for _, lane in cells],
             shares,
             [due for due, _ in bounds.places],
             [id_ for _, id_ in bounds.places],
             bounds.ages,
             [*claim.held, *(row.id for row in rows)],
-            claim.without,
             suspects,
+            1 if suspects else sum(shares),
             claim.token,
             claim.poller,
             claim.lease,
@@ -185,9 +193,12 @@ class PostgresqlStore(Store):
             ids.suffix,
         )
         taken.sort(key=lambda record: (record[-1], record[0]))
-        found = [Claimed(*record[:-1]) for record in taken]
-        rows += found
-        return [(row.priority, (record[-1], row.id)) for row, record in zip(found, taken, strict=True)]
+        places: dict[tuple[str, int], list[tuple[Any, int]]] = {cell: [] for cell in cells}
+        for record in taken:
+            row = Claimed(*record[:-1])
+            rows.append(row)
+            places[row.gate, row.priority].append((record[-1], row.id))
+        return [*places.values()]
 
     async def renew(self, claims: Collection[tuple[int, str]], lease: float) -> set[int]:
         """See Store."""
@@ -239,6 +250,15 @@ class PostgresqlStore(Store):
             session.invalidate()  # a restart of the server is no failure of ours
 
 
+class _Memory:
+    """What claims from the same gates remember."""
+
+    def __init__(self, gates: int, clock: Callable[[], float]) -> None:
+        self.lanes = Lanes(gates)
+        self.marks = Marks(clock, gates * len(LANES))
+        self.everything = everything(gates * len(LANES))
+
+
 def _is_closed(session: PoolProxiedConnection) -> bool:
     driver: Any = session.driver_connection
     return driver is None or bool(driver.is_closed())
@@ -254,6 +274,8 @@ def _ended(result: Result) -> dict[str, Any]:
         "given_back": 0 if verdict.counted else 1,
         "error": None if verdict.reason is None else clean_text(verdict.reason),
         "final": verdict.status in FINAL,
+        "route": verdict.route,
+        "held": verdict.held,
     }
 
 

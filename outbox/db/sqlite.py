@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -23,15 +23,13 @@ from outbox.db.attempts import COLUMNS, history, lines
 from outbox.db.engine import blocking
 from outbox.db.erase import erase
 from outbox.db.failure import told
-from outbox.db.lanes import LANES
+from outbox.db.lanes import LANES, Lanes
 from outbox.db.store import PATIENCE, SUSPECT, SUSPECT_WAIT, Claim, Store, T
 from outbox.db.types import parse_utc
 
 _NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
-_CLAIMABLE = f"""
-    due_at <= {_NOW} AND id NOT IN (SELECT value FROM json_each(:held))
-    AND coalesce(transport, '') NOT IN (SELECT value FROM json_each(:without))"""  # noqa: S608  # made of constants; values are bound
+_CLAIMABLE = f"due_at <= {_NOW} AND id NOT IN (SELECT value FROM json_each(:held))"  # noqa: S608  # made of constants
 _SUSPECT = "(status = 'sending' AND attempts >= :suspect AND due_at > strftime('%Y-%m-%d %H:%M:%f', 'now', :wait))"
 
 _LARGE = ("body_text", "body_html", "context")
@@ -39,11 +37,11 @@ _SIZE = " + ".join(f"coalesce(length(CAST({column} AS BLOB)), 0)" for column in 
 _TEXT, _HTML, _CONTEXT = (
     f"iif(length(CAST({column} AS BLOB)) <= {INLINE}, CAST({column} AS TEXT), NULL)" for column in _LARGE
 )
-_SENDER, _TO, _CC, _BCC, _REPLY_TO, _SUBJECT, _TEMPLATE, _LOCALE, _HEADERS, _TRANSPORT, _ID = (
+_SENDER, _TO, _CC, _BCC, _REPLY_TO, _SUBJECT, _TEMPLATE, _LOCALE, _HEADERS, _TRANSPORT, _ID, _TAG, _GATE = (
     f"CAST({name} AS TEXT)"  # a column can hold a blob, which JSON cannot
     for name in (
         *("sender", "to_addrs", "cc_addrs", "bcc_addrs", "reply_to", "subject", "template", "locale", "headers"),
-        *("transport", "message_id"),
+        *("transport", "message_id", "tag", "gate"),
     )
 )
 _TRIED = """json((
@@ -59,26 +57,35 @@ _ROW = f"""json_array(
     json(iif(status = 'sending', 'true', 'false')), coalesce({_ID}, :prefix || id || :suffix), created_at,
     (julianday(expires_at) - julianday({_NOW})) * 86400.0, {_SENDER}, {_TO}, {_CC}, {_BCC}, {_REPLY_TO}, {_SUBJECT},
     {_TEXT}, {_HTML}, {_TEMPLATE}, {_CONTEXT}, {_LOCALE}, {_HEADERS}, priority, max_attempts, {_TRANSPORT}, on_doubt,
-    json(iif({_FILES}, 'true', 'false')), {_SIZE}, iif(message_id IS NULL, NULL, {_TRIED})
+    json(iif({_FILES}, 'true', 'false')), {_SIZE}, {_TAG}, json(iif(held, 'true', iif(held IS NULL, 'null', 'false'))),
+    {_GATE}, iif(message_id IS NULL, NULL, {_TRIED})
 )"""
 
 _ANY = f"""
     SELECT 1 FROM email_outbox
-    WHERE priority IN ({", ".join(map(str, LANES))}) AND {_CLAIMABLE} AND {_SUSPECT} <= :suspects LIMIT 1
+    WHERE gate IN (SELECT value FROM json_each(:gates)) AND priority IN (SELECT value FROM json_each(:lanes))
+        AND {_CLAIMABLE} AND {_SUSPECT} <= :suspects
+    LIMIT 1
 """  # noqa: S608  # made of constants; values are bound
 
-_DUE = (
-    "SELECT json_group_array(id), '[' || group_concat(line, ',') || ']', "  # noqa: S608  # made of constants; values are bound
-    + ", ".join(f"count(*) FILTER (WHERE priority = {lane})" for lane in LANES)
-    + " FROM ("
-    + " UNION ALL ".join(
-        f"SELECT * FROM (SELECT id, priority, {_ROW} AS line FROM email_outbox"  # noqa: S608  # made of constants; values are bound
-        f" WHERE priority = {lane} AND {_CLAIMABLE} AND {_SUSPECT} = :suspects"
-        f" ORDER BY due_at, id LIMIT :share{lane})"
-        for lane in LANES
+
+@cache
+def _due(gates: int) -> str:
+    """The rows to take, by cell: their ids and lines, and how many they are of each cell."""
+    cells = [(gate, lane) for gate in range(gates) for lane in LANES]
+    return (
+        "SELECT json_group_array(id), '[' || group_concat(line, ',') || ']', "  # noqa: S608  # made of constants; values are bound
+        + ", ".join(f"count(*) FILTER (WHERE cell = {cell})" for cell in range(len(cells)))
+        + " FROM ("
+        + " UNION ALL ".join(
+            f"SELECT * FROM (SELECT id, {cell} AS cell, {_ROW} AS line FROM email_outbox"  # noqa: S608  # made of constants; values are bound
+            f" WHERE gate = :gate{gate} AND priority = {lane} AND {_CLAIMABLE} AND {_SUSPECT} = :suspects"
+            f" ORDER BY due_at, id LIMIT :share{cell})"
+            for cell, (gate, lane) in enumerate(cells)
+        )
+        + ")"
     )
-    + ")"
-)
+
 
 _TAKE = """
     UPDATE email_outbox
@@ -110,11 +117,13 @@ _FINISH = f"""
         last_error = CASE WHEN ended.status = 'pending' THEN coalesce(ended.error, last_error) ELSE ended.error END,
         attempts = attempts - ended.given_back,
         due_at = CASE ended.status WHEN 'pending' THEN strftime('%Y-%m-%d %H:%M:%f', 'now', ended.delay) END,
-        finished_at = CASE ended.status WHEN 'pending' THEN NULL ELSE {_NOW} END
+        finished_at = CASE ended.status WHEN 'pending' THEN NULL ELSE {_NOW} END,
+        route = coalesce(ended.route, email_outbox.route), held = coalesce(ended.held, email_outbox.held)
     FROM (
         SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS token,
             json_extract(value, '$[2]') AS status, json_extract(value, '$[3]') AS delay,
-            json_extract(value, '$[4]') AS given_back, json_extract(value, '$[5]') AS error
+            json_extract(value, '$[4]') AS given_back, json_extract(value, '$[5]') AS error,
+            json_extract(value, '$[6]') AS route, json_extract(value, '$[7]') AS held
         FROM json_each(:results)
     ) AS ended
     WHERE email_outbox.id = ended.id AND claim_token = ended.token AND email_outbox.status = 'sending'
@@ -145,6 +154,7 @@ class SqliteStore(Store):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox-sqlite")
         self._writing = asyncio.Lock()
         self._clock = clock
+        self._lanes: dict[tuple[str, ...], Lanes] = {}  # by gates
         self._owed = 0.0
         """Until when the file is left to others, on our clock, but for a burst."""
 
@@ -187,7 +197,8 @@ class SqliteStore(Store):
         driver: Any = connection.connection.driver_connection
         which = {
             "held": json.dumps(list(claim.held)),
-            "without": json.dumps(list(claim.without)),
+            "gates": json.dumps(list(claim.gates)),
+            "lanes": json.dumps(LANES[:1] if claim.urgent else LANES),
             "suspect": SUSPECT,
             "wait": _shift(-SUSPECT_WAIT),
             "suspects": 0 if claim.held else 1,
@@ -206,15 +217,18 @@ class SqliteStore(Store):
 
     def _take_all(self, driver: Any, limit: int, claim: Claim, how: dict[str, Any]) -> list[str]:
         held, taken = list(claim.held), []
-        sharing = self._lanes.sharing(limit)
+        how |= {f"gate{number}": gate for number, gate in enumerate(claim.gates)}
+        lanes = self._lanes.setdefault(tuple(claim.gates), Lanes(len(claim.gates)))
+        sharing = lanes.sharing(limit, urgent=claim.urgent)
         while shares := sharing.next():
             ids, rows, counts = _take(driver, shares, {**how, "held": json.dumps(held), "suspects": 0})
             sharing.found(counts)
             if any(counts):
                 held += json.loads(ids)
                 taken.append(rows)
-        for lane in () if claim.held or taken else LANES:
-            one = [int(lane == other) for other in LANES]
+        cells = range(len(claim.gates) * len(LANES))
+        for cell in () if claim.held or taken else cells:
+            one = [int(cell == other) for other in cells]
             _, rows, counts = _take(driver, one, {**how, "suspects": 1})
             if any(counts):
                 return [rows]
@@ -261,20 +275,21 @@ class SqliteStore(Store):
 
 
 def _take(driver: Any, shares: Sequence[int], how: dict[str, Any]) -> tuple[str, str, list[int]]:
-    """Their ids and the rows as JSON, and how many they are of each lane."""
+    """Their ids and the rows as JSON, and how many they are of each cell."""
     # Looked up and updated apart, because RETURNING tells only the new status; nobody writes in between.
-    places = {f"share{lane}": share for lane, share in enumerate(shares)}
-    ids, rows, *counts = driver.execute(_DUE, {**how, **places}).fetchone()
+    places = {f"share{cell}": share for cell, share in enumerate(shares)}
+    ids, rows, *counts = driver.execute(_due(len(shares) // len(LANES)), {**how, **places}).fetchone()
     if any(counts):
         driver.execute(_TAKE, {**how, "ids": ids})
     return ids, rows, counts
 
 
-def _verdict(result: Result) -> tuple[int, str, str, str, int, str | None]:
+def _verdict(result: Result) -> tuple[int, str, str, str, int, str | None, str | None, bool | None]:
     verdict = result.verdict
     reason = None if verdict.reason is None else clean_text(verdict.reason)
     given_back = 0 if verdict.counted else 1
-    return result.id, result.claim_token, verdict.status.value, _shift(verdict.delay or 0.0), given_back, reason
+    delay = _shift(verdict.delay or 0.0)
+    return (result.id, result.claim_token, verdict.status.value, delay, given_back, reason, verdict.route, verdict.held)
 
 
 def _shift(seconds: float) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Connection, LargeBinary, Text, cast, delete, func, insert, select, update
+from sqlalchemy import Connection, LargeBinary, Text, cast, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from outbox.core.claim import INLINE, AttachedFile, Claimed, Result
@@ -24,7 +24,7 @@ from outbox.db.attempts import as_rows, lines
 from outbox.db.engine import read_only
 from outbox.db.erase import erase
 from outbox.db.failure import told
-from outbox.db.lanes import LANES, Lanes
+from outbox.db.lanes import LANES
 from outbox.db.models import Attachment, Attempt, Blob, Email
 from outbox.db.types import SecondsUntil, UtcNow, as_text, later
 
@@ -50,7 +50,8 @@ class Claim:
     lease: float
     message_ids: MessageIds
     held: Collection[int] = ()
-    without: Sequence[str] = ()  # transports
+    gates: Sequence[str] = ("",)
+    urgent: bool = False
     thorough: bool = False
 
 
@@ -60,7 +61,6 @@ class Store(ABC):
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._reader = read_only(engine)
-        self._lanes = Lanes()
 
     async def claim(
         self,
@@ -70,18 +70,20 @@ class Store(ABC):
         lease: float,
         message_ids: MessageIds,
         held: Collection[int] = (),
-        without: Sequence[str] = (),
+        gates: Sequence[str] = ("",),
+        urgent: bool = False,
         thorough: bool = False,
     ) -> list[Claimed]:
         """Up to `limit` due rows, taken for `lease` seconds: pending ones, and those whose last owner's lease ended.
 
         The attempt is counted and the Message-ID fixed here, before anything is sent. The most urgent come first.
         Rows `held` are not taken over by the poller that holds them: it renews them. Where nothing else is due, one
-        suspect may be taken by a poller that holds nothing. Rows of the transports `without` stay as they are; ''
-        stands for rows that name none. None at all means that nothing is due only where the look was `thorough`: else
-        what came late may be found by one of the next.
+        suspect may be taken by a poller that holds nothing. Only rows at `gates` are looked at, and only `urgent` ones
+        if so asked. None at all means that nothing is due only where the look was `thorough`: else what came late may
+        be found by one of the next.
         """
-        rows = await self._claim(limit, Claim(uuid.uuid4().hex, poller, lease, message_ids, held, without, thorough))
+        token = uuid.uuid4().hex
+        rows = await self._claim(limit, Claim(token, poller, lease, message_ids, held, gates, urgent, thorough))
         return sorted(rows, key=attrgetter("priority"))
 
     @abstractmethod
@@ -163,21 +165,46 @@ class Store(ABC):
             rows = await connection.execute(files.order_by(Attachment.position, Attachment.id))
             return [AttachedFile(as_text(row[0]) or "", row[1], as_text(row[2]), as_text(row[3])) for row in rows]
 
-    async def next_due(self, *, without: Sequence[str] = (), within: float | None = None) -> float | None:
-        """Seconds until the earliest `due_at`, 0 or less where it has passed; None where nothing waits. With `within`,
-        of those that fall due from now on and in so many seconds; who asks often does not look at the whole queue."""
+    async def next_due(self, gates: Sequence[str] | None = None, *, within: float | None = None) -> float | None:
+        """Seconds until the earliest `due_at`, 0 or less where it has passed; None where nothing waits. Of rows at
+        `gates`, or of all. With `within`, of those that fall due from now on and in so many seconds; who asks often
+        does not look at the whole queue."""
         soon = [Email.due_at > UtcNow(), Email.due_at <= later(within)] if within is not None else []
+        if gates is None:
+            found = select(SecondsUntil(func.min(Email.due_at))).where(Email.due_at.isnot(None), *soon)
+            async with self.read() as connection:
+                return (await connection.execute(found)).scalar_one()
         heads = [
             select(SecondsUntil(Email.due_at))
-            .where(Email.priority == lane, Email.due_at.isnot(None), *soon, *_other_than(without))
+            .where(Email.gate == gate, Email.priority == lane, Email.due_at.isnot(None), *soon)
             .order_by(Email.due_at)
             .limit(1)
             .scalar_subquery()
+            for gate in gates
             for lane in LANES
         ]
         async with self.read() as connection:
-            found = (await connection.execute(select(*heads))).one()
-        return min((seconds for seconds in found if seconds is not None), default=None)
+            seconds = (await connection.execute(select(*heads))).one() if heads else ()
+        return min((head for head in seconds if head is not None), default=None)
+
+    async def adopt_strays(self, known: Collection[str], limit: int = 500) -> int:
+        """Have due rows at gates that nobody knows (of a transport that is not configured any more) wait to be routed,
+        at most `limit`; how many they were. They are found from one gate to the next by the index, whatever there is at
+        each."""
+        lowest = select(func.min(Email.gate).label("gate")).where(Email.due_at.isnot(None)).cte("found", recursive=True)
+        above = select(func.min(Email.gate)).where(Email.due_at.isnot(None), Email.gate > lowest.c.gate)
+        found = lowest.union_all(select(above.scalar_subquery()).where(lowest.c.gate.isnot(None)))
+        unknown = select(found.c.gate).where(found.c.gate.isnot(None), found.c.gate.not_in(sorted(known)))
+        strays = select(Email.id).where(Email.due_at <= UtcNow(), Email.gate.in_(unknown)).limit(limit)
+        async with self.read() as connection:
+            if (await connection.execute(strays.limit(1))).first() is None:
+                return 0
+
+        def write(connection: Connection) -> int:
+            ids = connection.scalars(strays.with_for_update(skip_locked=True, of=Email)).all()
+            return connection.execute(update(Email).where(Email.id.in_(ids)).values(route="")).rowcount
+
+        return await self.write(write)
 
     async def expire(self, limit: int = 500) -> int:
         """Finish pending rows whose `expires_at` has passed, at most `limit`; how many they were."""
@@ -223,8 +250,3 @@ def open_store(engine: AsyncEngine) -> Store:
     from outbox.db.postgresql import PostgresqlStore
 
     return PostgresqlStore(engine)
-
-
-def _other_than(transports: Sequence[str]) -> list[ColumnElement[bool]]:
-    # Without transports there is no condition, so that the index alone answers.
-    return [func.coalesce(Email.transport, "").not_in(transports)] if transports else []

@@ -4,9 +4,9 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ColumnElement, DateTime, Dialect, Double, Integer, SmallInteger, Text
+from sqlalchemy import JSON, BigInteger, ColumnElement, Computed, DateTime, Dialect, Double, Integer, SmallInteger, Text
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.compiler import DDLCompiler, SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -81,6 +81,12 @@ class SecondsUntil(FunctionElement[float]):
     name = "seconds_until"
 
 
+class Generated(Computed):
+    """A column computed by the database, which can be indexed: PostgreSQL stores it for that, SQLite need not."""
+
+    inherit_cache = True
+
+
 def utc(value: datetime) -> datetime:
     """`value` in UTC. Raises ValueError where it has no time zone."""
     if value.tzinfo is None:
@@ -103,6 +109,12 @@ def as_text(value: Any) -> str | None:
 def later(seconds: ColumnElement[float] | float) -> UtcNow:
     """So many seconds from now."""
     return UtcNow(seconds)
+
+
+@compiles(Generated)
+def _generated(element: Generated, compiler: DDLCompiler, **options: Any) -> str:
+    stored = "VIRTUAL" if compiler.dialect.name == "sqlite" else "STORED"
+    return f"GENERATED ALWAYS AS ({compiler.sql_compiler.process(element.sqltext, **options)}) {stored}"
 
 
 @compiles(UtcNow)

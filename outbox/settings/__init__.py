@@ -10,6 +10,7 @@ from outbox.core.address import Mailbox, parse_mailbox
 from outbox.core.errors import SettingsError
 from outbox.core.retry import RetryPolicy
 from outbox.settings.fields import PositiveSeconds, Seconds, SmtpUrlText, mailbox_text, split
+from outbox.settings.routes import RouteSettings
 from outbox.settings.sources import DEFAULT_TRANSPORT, Sources
 from outbox.settings.transport import Timeouts, TransportSettings
 
@@ -41,6 +42,7 @@ class Settings(BaseSettings):
     render_memory: ByteSize = Field(default=ByteSize(512 << 20), ge=32 << 20)  # of a process that renders
     max_message_size: ByteSize = Field(default=ByteSize(50 << 20), ge=1 << 10)  # bodies and files, before encoding
     transports: dict[str, TransportSettings] = Field(default_factory=dict)
+    routes: tuple[RouteSettings, ...] = ()  # the first one that matches
 
     @model_validator(mode="before")
     @classmethod
@@ -62,6 +64,19 @@ class Settings(BaseSettings):
     def _check_default_transport(self) -> Self:
         if len(self.transports) > 1 and DEFAULT_TRANSPORT not in self.transports:
             raise ValueError(f"there are several transports and none is named {DEFAULT_TRANSPORT!r}; name one so")
+        return self
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        named = [(f"routes.{number}.transport", [route.transport]) for number, route in enumerate(self.routes)]
+        named += [(f"transports.{name}.failover", [*one.failover]) for name, one in self.transports.items()]
+        for where, names in named:
+            for name in names:
+                if name not in self.transports:
+                    known = ", ".join(sorted(self.transports)) or "none"
+                    raise ValueError(f"{where}: there is no transport {name!r} (there is: {known})")
+                if where == f"transports.{name}.failover":
+                    raise ValueError(f"{where}: a transport cannot stand in for itself")
         return self
 
     @model_validator(mode="after")

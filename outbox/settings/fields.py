@@ -6,12 +6,29 @@ from pydantic import BeforeValidator, Field, SecretStr
 
 from outbox.core.address import parse_mailbox
 from outbox.core.duration import parse_duration
+from outbox.core.errors import AddressError
 from outbox.core.smtp_url import parse_smtp_url
 
 
 def split(value: Any) -> Any:
     """Lists in variables are comma-separated."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def listed(value: Any) -> Any:
+    """One value stands for a list of it."""
+    return [value] if isinstance(value, str | int) else value
+
+
+def domain_text(value: Any) -> Any:
+    """A domain in lower case and ASCII, as the addresses of emails have it; `*.` may stand before it."""
+    if not isinstance(value, str):
+        return value
+    star = "*." if value.startswith("*.") else ""
+    try:
+        return star + parse_mailbox(f"postmaster@{value.removeprefix('*.').removeprefix('@')}").domain
+    except AddressError:
+        raise ValueError(f"{value!r} is not a domain; write it like example.org or *.example.org") from None
 
 
 def mailbox_text(value: Any) -> Any:
@@ -29,4 +46,5 @@ def smtp_url_text(value: Any) -> Any:
 
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 PositiveSeconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+Domain = Annotated[str, BeforeValidator(domain_text)]
 SmtpUrlText = Annotated[SecretStr, BeforeValidator(smtp_url_text)]

@@ -37,6 +37,9 @@ class TransportSettings(BaseModel):
     connection_age: PositiveSeconds = 300.0  # a connection is closed when it gets this old
     idle_timeout: PositiveSeconds = 15.0  # or was not used for so long
     max_recipients: int = Field(default=100, ge=1)  # in one transaction (RFC 5321 §4.5.3.1.10)
+    reserved_connections: int = Field(default=0, ge=0)  # of max_connections, for urgent emails alone
+    failover: Annotated[tuple[str, ...], BeforeValidator(split)] = ()
+    """Transports that are used, in this order, while this one has a fault."""
     local_hostname: str | None = Field(default=None, pattern=r"^[A-Za-z0-9.:\[\]_-]+$")
     ca_file: Path | None = None  # trust these certificates instead of the system's
     oauth_command: Annotated[tuple[str, ...], BeforeValidator(split)] = ()
@@ -58,6 +61,8 @@ class TransportSettings(BaseModel):
             raise ValueError("an access token needs a user in the url: smtp+starttls://user@host:587")
         if self.smtp_url.user and not self.smtp_url.password and not self.oauth:
             raise ValueError("the url has a user but no password; give one, or oauth_command")
+        if self.reserved_connections >= self.max_connections:
+            raise ValueError("reserved_connections leaves none of max_connections for other emails")
         return self
 
     @property

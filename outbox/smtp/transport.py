@@ -78,6 +78,11 @@ class Transport:
         return self._settings.max_connections
 
     @property
+    def reserved(self) -> int:
+        """How many of them are for urgent emails alone."""
+        return self._settings.reserved_connections
+
+    @property
     def failures(self) -> int:
         """Faults since the last success."""
         return self._health.failures

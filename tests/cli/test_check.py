@@ -2,6 +2,8 @@
 
 import pytest
 
+from outbox.db.schema import HEAD
+
 
 def test_everything_in_order_is_exit_0(shell, catch, outbox_db, tmp_path):
     (tmp_path / "templates").mkdir()
@@ -10,7 +12,7 @@ def test_everything_in_order_is_exit_0(shell, catch, outbox_db, tmp_path):
     assert (answer.code, answer.err) == (0, "")
     marks = [line[0] for line in answer.out.splitlines() if not line.startswith("! sqlite")]
     assert marks == ["✓"] * 4
-    for word in ("database", "schema 0002", "sender", catch.url, "SIZE 52428800", "templates"):
+    for word in ("database", f"schema {HEAD}", "sender", catch.url, "SIZE 52428800", "templates"):
         assert word in answer.out
     assert not list(catch.folder.iterdir())
 

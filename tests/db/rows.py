@@ -33,13 +33,11 @@ async def claim(
     lease: float = 60.0,
     poller: str = "poller",
     held: Collection[int] = (0,),
-    without: Sequence[str] = (),
+    gates: Sequence[str] = ("",),
 ) -> list[Claimed]:
     """A thorough claim with Message-IDs of its own, by a poller that holds something: ids begin at 1."""
     ids = MessageIds.new(datetime.now(UTC), "example.org")
-    return await store.claim(
-        limit, poller=poller, lease=lease, message_ids=ids, held=held, without=without, thorough=True
-    )
+    return await store.claim(limit, poller=poller, lease=lease, message_ids=ids, held=held, gates=gates, thorough=True)
 
 
 def later(database: str, seconds: float) -> datetime | str:

@@ -9,24 +9,30 @@ import asyncpg
 import pytest
 
 from outbox.db import postgresql, sqlite
-from outbox.db.marks import EVERYTHING
+from outbox.db.lanes import LANES
+from outbox.db.marks import everything
 
-SHARES = [5, 20, 10]
-"""Rows to take of each lane."""
+SHARES = [5, 20, 10, 2, 1, 1]
+"""Rows to take of each lane, at each of two gates."""
 
-COLUMNS = "INSERT INTO email_outbox (to_addrs, priority, status, due_at) SELECT 'a@x.org', n % 3,"
+GATES = ["", "default"]
+COLUMNS = "INSERT INTO email_outbox (to_addrs, transport, priority, status, due_at) SELECT 'a@x.org', {}, n % 3,"
 
 
 def due(now: str, numbers: str) -> list[str]:
-    return [f"{COLUMNS} 'pending', {now} FROM {numbers.format(600)}"]
+    named = "CASE WHEN n % 5 = 0 THEN 'default' END"
+    return [f"{COLUMNS.format(named)} 'pending', {now} FROM {numbers.format(600)}"]
 
 
 def others(future: str, numbers: str) -> list[str]:
-    """Statements that insert rows which are no business of a claim, in every lane."""
+    """Statements that insert rows which are no business of a claim, in every lane: those of a transport that cannot
+    take any among them."""
+    unnamed = COLUMNS.format("NULL")
     return [
-        f"{COLUMNS} 'sent', NULL FROM {numbers.format(6000)}",
-        f"{COLUMNS} 'pending', {future} FROM {numbers.format(3000)}",
-        f"{COLUMNS} 'sending', {future} FROM {numbers.format(300)}",
+        f"{unnamed} 'sent', NULL FROM {numbers.format(6000)}",
+        f"{unnamed} 'pending', {future} FROM {numbers.format(3000)}",
+        f"{unnamed} 'sending', {future} FROM {numbers.format(300)}",
+        *(statement.replace("'default'", "'slow'") for statement in due("'2020-01-01 00:00:00'", numbers)),
     ]
 
 
@@ -59,15 +65,17 @@ def rows_read(step: Any) -> float:
 async def test_the_claim_on_postgresql_reads_the_due_index_in_order_and_only_what_it_takes(postgres, analyzed):
     if analyzed:
         await postgres.execute("ANALYZE")
-    places = [at for at, _ in EVERYTHING.places], [id_ for _, id_ in EVERYTHING.places], EVERYTHING.ages
-    claim = (SHARES, *places, [1, 2], ["slow"], False, "token", "poller", 60.0, "<p.", "@x>")
+    bounds = everything(len(SHARES))
+    places = [at for at, _ in bounds.places], [id_ for _, id_ in bounds.places], bounds.ages
+    cells = [gate for gate in GATES for _ in LANES], [*LANES, *LANES]
+    claim = (*cells, SHARES, *places, [1, 2], False, sum(SHARES), "token", "poller", 60.0, "<p.", "@x>")
     found = await steps(postgres, postgresql._TAKE, *claim)
     assert not [step for step in found if "Sort" in step["Node Type"]]
     reads = [step for step in found if step.get("Relation Name") == "email_outbox" and "Scan" in step["Node Type"]]
     assert not [step for step in reads if step["Node Type"] == "Seq Scan"]
     [queue] = [step for step in reads if step.get("Index Name") == "ix_email_outbox_due"]
     assert "Filter" in queue
-    assert all(column in queue["Index Cond"] for column in ("priority", "due_at <=", "ROW(due_at, id) >"))
+    assert all(column in queue["Index Cond"] for column in ("gate", "priority", "due_at <=", "ROW(due_at, id) >"))
     assert all(rows_read(step) <= 1.1 * sum(SHARES) for step in reads)
 
 
@@ -105,9 +113,11 @@ class Counted:
 
 NUMBERS = "(WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < {}) SELECT n FROM r)"
 LOOK = {
-    **{f"share{lane}": share for lane, share in enumerate(SHARES)},
+    **{f"share{cell}": share for cell, share in enumerate(SHARES)},
+    **{f"gate{number}": gate for number, gate in enumerate(GATES)},
     "held": "[1, 2]",
-    "without": '["slow"]',
+    "gates": json.dumps(GATES),
+    "lanes": json.dumps(LANES),
     "suspect": 3,
     "wait": "-60 seconds",
     "suspects": 0,
@@ -126,9 +136,8 @@ def plan(connection: sqlite3.Connection, sql: str, how: dict[str, Any]) -> list[
     return [str(row[-1]) for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", how)]
 
 
-@pytest.mark.parametrize("look", ["_DUE", "_ANY"])
-def test_the_claim_on_sqlite_reads_the_due_index_in_order_and_only_what_it_takes(counted, look):
-    sql = getattr(sqlite, look)
+@pytest.mark.parametrize(("sql", "looks"), [(sqlite._due(len(GATES)), 6), (sqlite._ANY, 1)], ids=["due", "any"])
+def test_the_claim_on_sqlite_reads_the_due_index_in_order_and_only_what_it_takes(counted, sql, looks):
     for statement in due("datetime('now', '-1 second')", NUMBERS):
         counted.connection.execute(statement)
     alone = counted.cost(sql, CLAIM)
@@ -136,8 +145,8 @@ def test_the_claim_on_sqlite_reads_the_due_index_in_order_and_only_what_it_takes
         counted.connection.execute(statement)
     assert counted.cost(sql, CLAIM) <= alone + 1
     found = plan(counted.connection, sql, CLAIM)
-    due_index = "USING INDEX ix_email_outbox_due (priority=? AND due_at<?)"
-    assert sum(due_index in step for step in found) == (3 if look == "_DUE" else 1)
+    due_index = "USING INDEX ix_email_outbox_due (gate=? AND priority=? AND due_at<?)"
+    assert sum(due_index in step for step in found) == looks
     assert not [step for step in found if step.startswith("SCAN email_outbox")]
     assert not [step for step in found if "TEMP B-TREE" in step]
 

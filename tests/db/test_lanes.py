@@ -63,3 +63,30 @@ def test_a_lane_that_was_empty_is_noticed_by_the_next_claim_and_served_by_the_on
     take(lanes, waiting, 40)
     take(lanes, waiting, 40)
     assert waiting[0] == 0
+
+
+@given(st.lists(st.integers(0, 100), min_size=6, max_size=6), st.integers(1, 60))
+def test_gates_share_a_lane_and_take_what_others_cannot_fill(waiting, limit):
+    lanes = Lanes(2)
+    while sum(waiting):
+        before, sharing, taken = list(waiting), lanes.sharing(limit), 0
+        while shares := sharing.next():
+            found = [min(share, rows) for share, rows in zip(shares, waiting, strict=True)]
+            waiting = [rows - took for rows, took in zip(waiting, found, strict=True)]
+            sharing.found(found)
+            taken += sum(found)
+        assert min(sum(before), limit) / 2 <= taken <= limit
+
+
+def test_two_busy_gates_are_served_alike():
+    lanes, taken = Lanes(2), [0, 0]
+    for _ in range(10):
+        sharing = lanes.sharing(30)
+        while shares := sharing.next():
+            sharing.found(shares)
+            taken = [taken[0] + sum(shares[:3]), taken[1] + sum(shares[3:])]
+    assert abs(taken[0] - taken[1]) <= 10
+
+
+def test_an_urgent_claim_takes_urgent_rows_only():
+    assert Lanes(2).sharing(10, urgent=True).next() == [5, 0, 0, 5, 0, 0]

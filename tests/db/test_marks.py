@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from outbox.core.message import MessageIds
-from outbox.db.marks import EVERYTHING, LATE, SHARE, Marks
+from outbox.db.marks import LATE, SHARE, Marks, everything
 from tests.db.rows import claim, insert
 from tests.fixtures.clock import Clock
 
@@ -21,7 +21,7 @@ class Queue:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.marks = Marks(self.clock)
+        self.marks = Marks(self.clock, 3)
         self.rows: set[tuple[datetime, int]] = set()
         self.ids = 0
 
@@ -36,9 +36,9 @@ class Queue:
         self.rows.add(place)
         return place
 
-    def look(self, share, *, without=(), thorough=False):
+    def look(self, share, *, thorough=False):
         """The rows taken, as the store would."""
-        bounds = self.marks.look(without, thorough=thorough)
+        bounds = self.marks.look(thorough=thorough)
         (due, id_), age = bounds.places[0], bounds.ages[0]
         behind = max(due, self.now - timedelta(seconds=age)) if age is not None else due
         taken = sorted(place for place in self.rows if (behind, id_) < place <= (self.now, self.ids))[:share]
@@ -58,7 +58,7 @@ def queue():
 def test_a_look_begins_where_the_last_one_ended(queue):
     first, second, third = [queue.add(60) for _ in range(3)]
     assert queue.look(2, thorough=True) == [first, second]
-    bounds = queue.marks.look((), thorough=False)
+    bounds = queue.marks.look(thorough=False)
     assert bounds.places[0] == second
     assert queue.look(1) == [third]
 
@@ -75,7 +75,7 @@ def test_what_appears_before_the_mark_is_found_by_the_next_look_at_everything(qu
 def test_looks_at_everything_take_a_tenth_of_the_time(queue):
     whole = 0
     for _ in range(20 * SHARE):
-        whole += queue.marks.look((), thorough=False) == EVERYTHING
+        whole += queue.marks.look(thorough=False) == everything(3)
         queue.clock.now += COST
         queue.marks.found([1, 0, 0], [[], [], []])
     assert 15 <= whole <= 20
@@ -87,13 +87,6 @@ def test_a_thorough_look_is_at_everything(queue):
     late = queue.add(3600)
     assert queue.look(5) == []
     assert queue.look(5, thorough=True) == [late]
-
-
-def test_other_transports_are_looked_for_everywhere(queue):
-    queue.add(60)
-    queue.look(1, without=["slow"], thorough=True)
-    slow = queue.add(3600)
-    assert queue.look(5) == [slow]
 
 
 @settings(deadline=None)

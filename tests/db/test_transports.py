@@ -7,7 +7,7 @@ import pytest
 
 from outbox.core.outcome import Fault, Scope
 from outbox.db.transports import PROBE_WINDOW, Transports
-from tests.db.rows import claim, insert, later
+from tests.db.rows import later
 
 REFUSED = Fault(Scope.PAUSE, "mx:25: connect: connection refused", 60.0)
 WRONG = Fault(Scope.CONFIG, "mx:587: AUTH: 535 5.7.8 bad credentials", 300.0)
@@ -118,15 +118,3 @@ async def test_a_pause_by_plain_sql_is_heard(table, execute, database):
     )
     found = (await table.read())["default"]
     assert (found.scope, found.reason) == (Scope.PAUSE, "no reason given")
-
-
-async def test_rows_of_resting_transports_are_not_claimed_and_not_waited_for(store, execute):
-    default, empty, other = (
-        await insert(execute),
-        await insert(execute, transport=""),
-        await insert(execute, transport="other"),
-    )
-    assert await claim(store, without=["default", "other", ""]) == []
-    assert await store.next_due(without=["default", "other", ""]) is None
-    assert [row.id for row in await claim(store, without=["default", ""])] == [other]
-    assert [row.id for row in await claim(store, without=["other"])] == [default, empty]

@@ -136,7 +136,6 @@ class OutboxMachine(RuleBasedStateMachine):
         return Delivery(
             composer=Composer(Mailbox("", "shop", "example.org"), None),
             transports={"default": cast("Transport", self.server)},
-            default_transport="default",
             load_content=partial(self.store.whole, most=1 << 20),
             size_of_files=partial(self.store.size_of_attachments, most=1 << 20),
             load_files=self.store.attachments,
@@ -177,6 +176,7 @@ class OutboxMachine(RuleBasedStateMachine):
         held = {*poller.held, *(result.id for result in poller.results), *([] if alone else [0])}
         rows = self.run(self.store.claim(limit, poller=poller.name, lease=3600.0, message_ids=ids, held=held))
         for row in rows:
+            row.way = "default"
             assert row.id in self.recipients, "P2: a row that was rolled back"
             self.accepted_at_claim[row.claim_token + str(row.id)] = {r for i, r in accepted if i == row.id}
             poller.held[row.id] = row

@@ -53,8 +53,15 @@ async def schema(engine: AsyncEngine) -> dict[tuple[str, str], list[str]]:
 
 
 def _parts(definition: str) -> list[str]:
-    """The parts of a definition, whatever their order and spacing."""
-    return sorted(" ".join(part.split()) for part in re.split(r",\s*\n|\n\)", definition))
+    """The parts of a definition, whatever their order and spacing: what is between the commas of its outer brackets."""
+    words, depth, parts = re.split(r"([(),])", definition), 0, [""]
+    for word in words:
+        depth += {"(": 1, ")": -1}.get(word, 0)
+        if (word, depth) in {(",", 1), ("(", 1), (")", 0)}:
+            parts.append("")
+        else:
+            parts[-1] += word
+    return sorted(re.sub(r"\(\s+", "(", " ".join(part.split())) for part in parts)
 
 
 async def test_migrating_tells_the_revisions_and_is_done_once(empty_engine):

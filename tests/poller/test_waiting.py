@@ -1,5 +1,6 @@
 """Who waits for which transport, and how many are held: decided without a database or a server."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import pytest
@@ -12,6 +13,7 @@ from tests.mail.rows import claimed
 class Way:
     capacity: int
     depth: int = 1
+    reserved: int = 0
 
 
 @pytest.fixture
@@ -21,18 +23,18 @@ def ways():
 
 @pytest.fixture
 def waiting(ways):
-    return Waiting(ways, lambda row: row.transport or "fast")
+    return Waiting(ways)
 
 
-def rows(transport, *priorities):
-    return [(claimed(id=number, transport=transport, priority=p), 0.0) for number, p in enumerate(priorities)]
+def rows(way, *priorities):
+    return [(claimed(id=number, way=way, priority=p), 0.0) for number, p in enumerate(priorities)]
 
 
 def test_every_transport_has_room_of_its_own(waiting):
-    assert waiting.room == 3 * PREFETCH
+    assert (waiting.room("slow"), waiting.room("fast")) == (2 * PREFETCH, PREFETCH)
     surplus = waiting.add(rows("slow", *[1] * 3 * PREFETCH))
     assert len(surplus) == PREFETCH, "what is beyond its room goes back, and the places of the other stay free"
-    assert (waiting.full, waiting.room) == (["slow"], PREFETCH)
+    assert (waiting.room("slow"), waiting.room("fast")) == (0, PREFETCH)
     assert waiting.add(rows("fast", 1)) == []
 
 
@@ -55,21 +57,54 @@ def test_a_landed_row_makes_room_for_the_next(waiting):
     assert len(waiting.take()) == 1
 
 
-def test_a_claim_is_not_worth_a_statement_before_half_of_a_transport_is_free(waiting, ways):
-    ways["slow"].capacity = 0
+def test_a_claim_is_not_worth_a_statement_before_half_of_a_transport_is_free(waiting):
     waiting.add(rows("fast", 1, 1, 1))
-    assert waiting.room == 0
+    assert waiting.room("fast") == 0
+
+
+def test_there_is_always_room_for_urgent_rows_to_go_next(waiting):
+    waiting.add(rows("slow", *[2] * 2 * PREFETCH))
+    assert (waiting.room("slow"), waiting.urgent_room("slow")) == (0, 2)
+    assert len(waiting.add(rows("slow", 0, 0, 0))) == 1
+    assert [row.priority for row, _ in waiting.take()] == [0, 0]
+
+
+def test_bulk_mail_moves_while_urgent_mail_keeps_coming(waiting):
+    waiting.add(rows("fast", 2, 1, 0))
+    begun: Counter[int] = Counter()
+    for _ in range(16):
+        [(row, _)] = waiting.take()
+        begun[row.priority] += 1
+        waiting.landed(row)
+        waiting.add(rows("fast", row.priority))
+    assert (begun[0], begun[1], begun[2]) == (10, 4, 2)
+
+
+def test_reserved_connections_are_for_urgent_rows_alone(waiting, ways):
+    ways["slow"].reserved = 1
+    waiting.add(rows("slow", 1, 2, 1))
+    [(first, _)] = waiting.take()
+    waiting.add(rows("slow", 0))
+    assert [row.priority for row, _ in waiting.take()] == [0]
+    waiting.landed(first)
+    assert len(waiting.take()) == 1
+
+
+def test_a_probe_may_use_a_reserved_connection(waiting, ways):
+    ways["slow"] = Way(capacity=1, reserved=1)
+    waiting._transports = ways
+    waiting.add(rows("slow", 1))
+    assert len(waiting.take()) == 1
 
 
 def test_what_waits_for_a_transport_that_paused_is_withdrawn_and_nothing_else(waiting, ways):
     waiting.add([*rows("slow", 1), *rows("fast", 1)])
     ways["slow"].capacity = 0
-    assert [row.transport for row in waiting.withdraw()] == ["slow"]
+    assert [row.way for row in waiting.withdraw()] == ["slow"]
     assert len(waiting.withdraw(everything=True)) == 1
 
 
 def test_a_reluctant_row_is_no_probe_while_there_is_another(ways):
-    ways["fast"].capacity = 1
-    waiting = Waiting(ways, lambda _: "fast", lambda row: int(row.id == 0))
+    waiting = Waiting(ways, lambda row: int(row.id == 0))
     waiting.add(rows("fast", 0, 2))
     assert [row.id for row, _ in waiting.take()] == [1]

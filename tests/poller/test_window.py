@@ -2,14 +2,14 @@
 
 import asyncio
 
+from outbox.claiming import given_back
 from outbox.core.claim import Result
 from outbox.core.errors import DatabaseError
 from outbox.core.retry import Verdict
 from outbox.core.status import Status
 from outbox.daemon import Poller
 from outbox.db.store import Store
-from outbox.poller import _given_back
-from outbox.waiting import Window
+from outbox.window import Window
 from tests.db.rows import claim
 from tests.db.rows import insert as insert_row
 from tests.mail.rows import claimed
@@ -99,7 +99,7 @@ async def test_a_row_that_is_given_back_untried_keeps_its_place_in_the_queue(sto
     await insert_row(execute)
     await execute("UPDATE email_outbox SET due_at = '2026-01-02 03:04:05'")
     [row] = await claim(store)
-    await store.record([_given_back(row)], poller="poller")
+    await store.record([given_back(row)], poller="poller")
     [found] = await execute("SELECT status, attempts, due_at FROM email_outbox")
     assert (found.status, found.attempts) == ("pending", 0)
     assert str(found.due_at).startswith("2026-01-02 03:0")

@@ -1,0 +1,129 @@
+"""Gates: where emails wait, and which of them can go over which transport now.
+
+An email waits at the gate of its transport, or at that of a recipient's domain which has a limit of its own; and at
+`''` until it is routed. So what cannot go now is never looked at: claims ask for the gates that are open.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+from outbox.core.address import parse_list
+from outbox.core.claim import Claimed
+from outbox.core.errors import AddressError
+from outbox.core.outcome import Fault, Kind, Scope
+from outbox.core.routing import Facts, Route, choose
+
+UNROUTED = ""
+"""The gate of emails that nobody has looked at yet."""
+
+
+class WayOut(Protocol):
+    """What is needed of a transport."""
+
+    @property
+    def fault(self) -> Fault | None:
+        """What is wrong with it."""
+        ...
+
+
+class Gates:
+    """`default` is for emails that name no transport and match none of `routes`. `instead` gives, for a transport,
+    those to be used while it has a fault, in their order."""
+
+    def __init__(
+        self,
+        transports: Mapping[str, WayOut],
+        default: str,
+        *,
+        sender_domain: str = "",
+        routes: Sequence[Route] = (),
+        instead: Mapping[str, Sequence[str]] | None = None,
+        domains: Collection[str] = (),
+    ) -> None:
+        self._transports = transports
+        self._default = default
+        self._sender_domain = sender_domain
+        self._routes = routes
+        self._instead = instead or {}
+        self._domains = frozenset(domains)
+
+    @property
+    def known(self) -> list[str]:
+        """All there are. What waits elsewhere names a transport that is not configured."""
+        return [UNROUTED, *self._transports, *map(gate_of_domain, self._domains)]
+
+    def of(self, name: str) -> list[str]:
+        """The gates whose emails may go over transport `name` now: its own, and those of the transports that it stands
+        in for."""
+        stands_for = [other for other in self._transports if other == name or self._stand_in(other) == name]
+        gates = sorted(stands_for, key=lambda other: other != name)
+        if self._default in stands_for and not self._mixed:
+            gates.append(UNROUTED)
+        return gates
+
+    @property
+    def mixed(self) -> list[str]:
+        """The gates at which emails of any transport wait."""
+        domains = [gate_of_domain(domain) for domain in sorted(self._domains)]
+        return [UNROUTED, *domains] if self._mixed else []
+
+    @property
+    def _mixed(self) -> bool:
+        return bool(self._routes or self._domains)
+
+    def way(self, row: Claimed, claimed_for: str | None = None) -> str:
+        """The transport that `row` goes over, if it was `claimed_for` one, or for any.
+
+        While its own one has a fault, another stands in for it; but never where it may have gone out already, since
+        only the same server could recognise a copy.
+        """
+        own = self._own(row)
+        if own == claimed_for or is_doubtful(row):
+            return own
+        return self._stand_in(own) or own
+
+    def _own(self, row: Claimed) -> str:
+        if is_doubtful(row) and row.gate in self._transports:
+            return row.gate
+        if row.transport:
+            return row.transport if row.transport in self._transports else self._default
+        if not self._routes:
+            return self._default
+        return choose(self._routes, self._facts(row), self._default)
+
+    def _stand_in(self, name: str) -> str | None:
+        """The first one that is well, of those for a transport that is not."""
+        if not _has_fault(self._transports[name]):
+            return None
+        return next((one for one in self._instead.get(name, ()) if not _has_fault(self._transports[one])), None)
+
+    def _facts(self, row: Claimed) -> Facts:
+        sender = domains_of(row.sender)
+        return Facts(sender[0] if sender else self._sender_domain, recipient_domains(row), row.tag, row.priority)
+
+
+def gate_of_domain(domain: str) -> str:
+    """The gate of emails that wait for the limit of a recipient's domain."""
+    return f"@{domain}"
+
+
+def is_doubtful(row: Claimed) -> bool:
+    """Whether an attempt before may have sent it."""
+    return row.taken_over or Kind.IN_DOUBT in row.history.values()
+
+
+def recipient_domains(row: Claimed) -> list[str]:
+    """All of them, in their order."""
+    return list(dict.fromkeys(d for column in (row.to_addrs, row.cc_addrs, row.bcc_addrs) for d in domains_of(column)))
+
+
+def domains_of(column: str | None) -> list[str]:
+    """The domains of an address list; none of a list that is broken, whose attempt will say so."""
+    try:
+        return [mailbox.domain for mailbox in parse_list(column).mailboxes] if isinstance(column, str) else []
+    except AddressError:
+        return []
+
+
+def _has_fault(transport: WayOut) -> bool:
+    return transport.fault is not None and transport.fault.scope in {Scope.PAUSE, Scope.CONFIG}
