@@ -3,16 +3,21 @@
 Nothing here knows SQL or SMTP.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from outbox.core.claim import Claimed, Result
+from outbox.core.errors import DatabaseError
 from outbox.core.message import MessageIds
-from outbox.core.retry import Verdict
+from outbox.core.retry import Verdict, hold
 from outbox.core.status import Status
+from outbox.db.flood import FloodGuard
+from outbox.db.limits import Passage, SharedLimits
 from outbox.db.store import Store
 from outbox.gates import Gates, is_doubtful
 from outbox.leases import Leases
+from outbox.line import Waits
 from outbox.smtp.transport import Transport
 from outbox.waiting import Waiting
 
@@ -36,32 +41,49 @@ class _Look:
     urgent: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What decides, beside the queue, which emails go: where they wait, what all pollers let through together, and what
+    is too much for a recipient; `flooded` is the verdict on that."""
+
+    gates: Gates
+    limits: SharedLimits
+    guard: FloodGuard | None = None
+    flooded: Callable[[str], Verdict] = hold
+
+
 @dataclass(slots=True, kw_only=True)
 class Claiming:
-    """Of one poller. `clock` is monotonic; `put` takes the rows that are given back."""
+    """Of one poller. `clock` is monotonic; `put` takes the rows that are given back, `begin` is called when some
+    wait."""
 
     poller: str
     store: Store
     transports: Mapping[str, Transport]
-    gates: Gates
+    rules: Rules
     waiting: Waiting
     leases: Leases
     lease: float
     clock: Callable[[], float]
     new_message_ids: Callable[[], MessageIds]
     put: Callable[[Iterable[Result]], None]
+    begin: Callable[[], None]
     _next_search: float = 0.0
 
     @property
     def room(self) -> bool:
         """Whether there is room for more than urgent emails."""
-        return any(self.waiting.room(name) for name in self.transports)
+        return any(map(self._room, self.transports))
+
+    def opens_in(self) -> float | None:
+        """Seconds until a limit lets something through again; None where none is closed."""
+        return self.rules.gates.opens_in(self.clock())
 
     async def claim(self, *, thorough: bool) -> int:
         """Claim what there is room for, and have it wait for its turn; how many rows were taken. Raises
         DatabaseError."""
         if thorough or self.clock() >= self._next_search:
-            await self.store.adopt_strays(self.gates.known)
+            await self.store.adopt_strays(self.rules.gates.known)
             self._next_search = self.clock() + SEARCH
         taken = 0
         for look in self._looks():
@@ -79,36 +101,109 @@ class Claiming:
             taken += len(rows)
             if rows:
                 self.leases.add(rows, since)
-                self._place(rows, since, look.name)
+                await self._place(rows, since, look.name)
+                self.begin()
         return taken
 
     async def next_due(self, within: float) -> float | None:
         """Seconds until the next row falls due that could go, if that is within so many. Raises DatabaseError."""
-        open_ = {gate for name in self.transports if self.waiting.room(name) for gate in self.gates.of(name)}
-        return await self.store.next_due(sorted({*open_, *self.gates.mixed}), within=within)
+        open_ = {gate for name in self.transports if self._room(name) for gate in self.rules.gates.of(name)}
+        return await self.store.next_due(sorted({*open_, *self.rules.gates.mixed(self.clock())}), within=within)
+
+    def _room(self, name: str) -> int:
+        """Rows of transport `name` that may be claimed now; where it has a pace, no more than will soon have a slot."""
+        if not self.rules.gates.is_open(name, self.clock()):
+            return 0
+        share = self.rules.gates.share(name)
+        if share is None:
+            return self.waiting.room(name)
+        return min(self.waiting.space(name), share) if self.waiting.waiting(name) < share else 0
+
+    def _urgent_room(self, name: str) -> int:
+        return self.waiting.urgent_room(name) if self.rules.gates.is_open(name, self.clock()) else 0
 
     def _looks(self) -> Iterator[_Look]:
         """Each is made before the next is asked for."""
         for name in self.transports:
-            if room := self.waiting.room(name):
-                yield _Look(self.gates.of(name), room, name)
-            elif room := self.waiting.urgent_room(name):
-                yield _Look(self.gates.of(name), room, name, urgent=True)
-        if mixed := self.gates.mixed:
+            if room := self._room(name):
+                yield _Look(self.rules.gates.of(name), room, name)
+            elif room := self._urgent_room(name):
+                yield _Look(self.rules.gates.of(name), room, name, urgent=True)
+        if mixed := self.rules.gates.mixed(self.clock()):
             if self.room:
                 yield _Look(mixed, SORTED_TOGETHER, None)
-            elif room := max(map(self.waiting.urgent_room, self.transports)):
+            elif room := max(map(self._urgent_room, self.transports)):
                 yield _Look(mixed, room, None, urgent=True)
 
-    def _place(self, rows: Sequence[Claimed], since: float, claimed_for: str | None) -> None:
+    async def _place(self, rows: Sequence[Claimed], since: float, claimed_for: str | None) -> None:
+        """Have rows wait for their turn, or give them back."""
+        if self.rules.guard is not None:
+            rows = await self._guarded(rows)
         for row in rows:
-            row.way = self.gates.way(row, claimed_for)
-        surplus = self.waiting.add((row, since) for row in rows)
-        self.put(given_back(row, route=self._gate_for(row), delay=self._rest(row, claimed_for)) for row in surplus)
+            row.way = self.rules.gates.way(row, claimed_for)
+        limited = {row.id: limits for row in rows if (limits := self.rules.gates.limits_of(row))}
+        surplus = self.waiting.add(Waits(row, since) for row in rows if row.id not in limited)
+        if limited:
+            surplus += await self._admit([row for row in rows if row.id in limited], limited, since)
+        self.put(
+            given_back(row, route=self.rules.gates.moved(row), delay=self._rest(row, claimed_for)) for row in surplus
+        )
 
-    def _gate_for(self, row: Claimed) -> str | None:
-        """Where a row that cannot go now should wait, if not where it was."""
-        return row.way if row.gate in self.gates.mixed else None
+    async def _guarded(self, rows: Sequence[Claimed]) -> Sequence[Claimed]:
+        """Those that are not too many for their recipients."""
+        try:
+            refused = await self.rules.guard.check(rows) if self.rules.guard else {}
+        except DatabaseError:
+            self.put(map(given_back, rows))
+            raise
+        for row in rows:
+            if row.id in refused:
+                self.put([Result(row.id, row.claim_token, row.attempts, self.rules.flooded(refused[row.id]))])
+        return [row for row in rows if row.id not in refused]
+
+    async def _admit(self, rows: Sequence[Claimed], limited: Mapping[int, list[str]], since: float) -> list[Claimed]:
+        """Ask the limits for those rows that have a place; those that have none come back."""
+        asking: list[Claimed] = []
+        surplus: list[Claimed] = []
+        counted: Counter[str] = Counter()
+        for row in rows:
+            if (limit := self._exhausted(limited[row.id], counted)) is not None:
+                self.put([given_back(row, route=self.rules.gates.moved(row, limit))])
+            elif self.waiting.has_place(row, besides=sum(one.way == row.way for one in asking)):
+                asking.append(row)
+                counted.update(limited[row.id])
+            else:
+                surplus.append(row)
+        try:
+            passages = await self.rules.limits.admit([limited[row.id] for row in asking]) if asking else []
+        except DatabaseError:
+            self.put(map(given_back, [*asking, *surplus]))
+            raise
+        now = self.clock()
+        for row, passage in zip(asking, passages, strict=True):
+            if passage.limit is None:
+                surplus += self._let_through(row, since, passage, now)
+            else:
+                self.rules.gates.close(passage.limit, now + passage.wait)
+                self.put([given_back(row, route=self.rules.gates.moved(row, passage.limit))])
+        return surplus
+
+    def _exhausted(self, limits: Sequence[str], counted: Mapping[str, int]) -> str | None:
+        """The first limit that is known to let none of these through, or not so many at once."""
+        now = self.clock()
+        for limit in limits:
+            share = self.rules.gates.share(limit)
+            if not self.rules.gates.is_open(limit, now) or (share is not None and counted[limit] >= share):
+                return limit
+        return None
+
+    def _let_through(self, row: Claimed, since: float, passage: Passage, now: float) -> list[Claimed]:
+        """Have it wait for its time; it comes back where its transport has broken down meanwhile."""
+        own = [slot for limit, slot in passage.slots.items() if limit != row.way and self.rules.gates.interval(limit)]
+        surplus = self.waiting.add([Waits(row, since, now + max(own) if own else None)])
+        if not surplus and self.rules.gates.interval(row.way):
+            self.waiting.give(row.way, [now + passage.slots[row.way]])
+        return surplus
 
     def _rest(self, row: Claimed, claimed_for: str | None) -> float | None:
         """Seconds for which a row is left alone that must wait for a transport that others can stand in for."""

@@ -13,10 +13,14 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+from outbox.claiming import Rules
 from outbox.core.errors import DatabaseError
 from outbox.core.message import MessageIds
+from outbox.core.retry import drop, hold
 from outbox.db.engine import create_engine
+from outbox.db.flood import FloodGuard
 from outbox.db.guard import open_guard
+from outbox.db.limits import SharedLimits
 from outbox.db.registry import Registry
 from outbox.db.schema import require_schema
 from outbox.db.store import open_store
@@ -126,7 +130,6 @@ class Poller:
 
     def _build(self) -> None:
         settings = self._settings
-        default = settings.default_transport
         sender = settings.default_sender
         chance = random.Random()  # noqa: S311  # jitter, not secrets
         self._asyncio_loop = asyncio.get_running_loop()
@@ -155,18 +158,29 @@ class Poller:
             self.name,
             self._store,
             delivery,
-            Gates(
-                self._transports,
-                default,
-                sender_domain=sender.domain,
-                routes=[one.route for one in settings.routes],
-                instead={name: one.failover for name, one in settings.transports.items()},
-            ),
+            self._rules(sender.domain),
             new_message_ids=lambda: MessageIds.new(datetime.now(UTC), sender.domain),
             pace=Pace(lease=settings.lease, poll_interval=settings.poll_interval, clock=lease_clock(), random=chance),
         )
         self._takeover = Takeover(self.name, self._registry, self._guard, self._loop.leases, time.monotonic)
         self._share_pauses()
+
+    def _rules(self, sender_domain: str) -> Rules:
+        settings, flood = self._settings, self._settings.flood_guard
+        gates = Gates(
+            self._transports,
+            settings.default_transport,
+            sender_domain=sender_domain,
+            routes=[one.route for one in settings.routes],
+            instead={name: one.failover for name, one in settings.transports.items()},
+            limits=settings.limits,
+        )
+        return Rules(
+            gates=gates,
+            limits=SharedLimits(self._store, settings.limits),
+            guard=FloodGuard(self._store, flood.limit, flood.per) if flood else None,
+            flooded=drop if flood and flood.action == "drop" else hold,
+        )
 
     def _start(self, name: str, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work, name=f"outbox-{name}")

@@ -4,14 +4,18 @@ An email waits at the gate of its transport, or at that of a recipient's domain 
 `''` until it is routed. So what cannot go now is never looked at: claims ask for the gates that are open.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from outbox.core.address import parse_list
 from outbox.core.claim import Claimed
 from outbox.core.errors import AddressError
 from outbox.core.outcome import Fault, Kind, Scope
+from outbox.core.rate import Rate
 from outbox.core.routing import Facts, Route, choose
+
+SHARE = 0.25
+"""Seconds of a pace that a poller reserves at a time."""
 
 UNROUTED = ""
 """The gate of emails that nobody has looked at yet."""
@@ -28,7 +32,9 @@ class WayOut(Protocol):
 
 class Gates:
     """`default` is for emails that name no transport and match none of `routes`. `instead` gives, for a transport,
-    those to be used while it has a fault, in their order."""
+    those to be used while it has a fault, in their order. `limits` are the rates of transports and, as `@domain`, of
+    recipients' domains.
+    """
 
     def __init__(
         self,
@@ -38,38 +44,73 @@ class Gates:
         sender_domain: str = "",
         routes: Sequence[Route] = (),
         instead: Mapping[str, Sequence[str]] | None = None,
-        domains: Collection[str] = (),
+        limits: Mapping[str, Sequence[Rate]] | None = None,
     ) -> None:
         self._transports = transports
         self._default = default
         self._sender_domain = sender_domain
         self._routes = routes
         self._instead = instead or {}
-        self._domains = frozenset(domains)
+        self._limits = limits or {}
+        self._domains = sorted(name for name in self._limits if name.startswith("@"))
+        self._mixed = bool(self._routes or self._domains)
+        self._closed: dict[str, float] = {}
 
     @property
     def known(self) -> list[str]:
         """All there are. What waits elsewhere names a transport that is not configured."""
-        return [UNROUTED, *self._transports, *map(gate_of_domain, self._domains)]
+        return [UNROUTED, *self._transports, *self._domains]
 
     def of(self, name: str) -> list[str]:
         """The gates whose emails may go over transport `name` now: its own, and those of the transports that it stands
         in for."""
         stands_for = [other for other in self._transports if other == name or self._stand_in(other) == name]
         gates = sorted(stands_for, key=lambda other: other != name)
-        if self._default in stands_for and not self._mixed:
-            gates.append(UNROUTED)
-        return gates
+        return [*gates, UNROUTED] if self._default in stands_for and not self._mixed else gates
 
-    @property
-    def mixed(self) -> list[str]:
-        """The gates at which emails of any transport wait."""
-        domains = [gate_of_domain(domain) for domain in sorted(self._domains)]
-        return [UNROUTED, *domains] if self._mixed else []
+    def mixed(self, now: float) -> list[str]:
+        """The open gates at which emails of any transport wait."""
+        return [UNROUTED, *(name for name in self._domains if self.is_open(name, now))] if self._mixed else []
 
-    @property
-    def _mixed(self) -> bool:
-        return bool(self._routes or self._domains)
+    def close(self, limit: str, until: float) -> None:
+        """Nothing more goes by this limit until then."""
+        self._closed[limit] = until
+
+    def is_open(self, limit: str, now: float) -> bool:
+        """Whether anything may go by it."""
+        return self._closed.get(limit, now) <= now
+
+    def opens_in(self, now: float) -> float | None:
+        """Seconds until a limit lets something through again; None where none is closed."""
+        return min((until - now for until in self._closed.values() if until > now), default=None)
+
+    def limits_of(self, row: Claimed) -> list[str]:
+        """The limits that it needs to pass on its way: of its recipients' domains, and of its transport."""
+        if not self._limits:
+            return []
+        found = dict.fromkeys(map(self._limit_of, recipient_domains(row))) if self._domains else {}
+        return [*filter(None, found), *([row.way] if row.way in self._limits else [])]
+
+    def share(self, limit: str) -> int | None:
+        """How many emails a poller asks to be let through at once, so that others have their turn; None: any number."""
+        interval = self.interval(limit)
+        return max(1, round(SHARE / interval)) if interval else None
+
+    def interval(self, limit: str) -> float:
+        """Seconds between two emails where they are spread, 0 where they are not."""
+        return max((rate.interval for rate in self._limits.get(limit, ()) if rate.paced), default=0.0)
+
+    def moved(self, row: Claimed, limit: str | None = None) -> str | None:
+        """The gate at which a row should wait that cannot go now; because of `limit`, if it is one. None: where it
+        was."""
+        if limit in self._domains:
+            return limit
+        return row.way if self._mixed and row.gate in {UNROUTED, *self._domains} else None
+
+    def _limit_of(self, domain: str) -> str | None:
+        parts = domain.split(".")
+        above = [f"@*.{'.'.join(parts[start:])}" for start in range(1, len(parts))]
+        return next((name for name in (f"@{domain}", *above) if name in self._limits), None)
 
     def way(self, row: Claimed, claimed_for: str | None = None) -> str:
         """The transport that `row` goes over, if it was `claimed_for` one, or for any.
@@ -100,11 +141,6 @@ class Gates:
     def _facts(self, row: Claimed) -> Facts:
         sender = domains_of(row.sender)
         return Facts(sender[0] if sender else self._sender_domain, recipient_domains(row), row.tag, row.priority)
-
-
-def gate_of_domain(domain: str) -> str:
-    """The gate of emails that wait for the limit of a recipient's domain."""
-    return f"@{domain}"
 
 
 def is_doubtful(row: Claimed) -> bool:

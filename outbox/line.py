@@ -1,18 +1,33 @@
-"""The emails that wait for one transport: who begins next. Pure.
+"""The emails that wait for one transport: who begins next, and when. Pure; the time comes in.
 
 Urgent ones go first, and yet the others move on, as in a claim: of eight that begin, two are normal and one is bulk
 mail, where such mail waits. Reluctant ones, at which the transport failed before, come after all others.
+
+A transport with a pace has a slot for each of its emails, and whoever is next takes the next slot. An email may have a
+slot of its own, too, from the pace of its recipient's domain. A slot that could not be used in time is lost, since
+several at once would break the pace: its email goes back and is given another.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from itertools import count
+from typing import NamedTuple
 
 from outbox.core.claim import URGENT, Claimed
 from outbox.db.lanes import LANES, TURNS
 
-Waits = tuple[Claimed, float]
-"""A row, and when it was claimed."""
+LATE = 0.2
+"""Seconds after its time until which a slot can be used. So much of a pace may come at once."""
+
+
+class Waits(NamedTuple):
+    """A row, when it was claimed, and its own slot, if it has one."""
+
+    row: Claimed
+    since: float
+    slot: float | None = None
+
 
 _Entry = tuple[int, int, Waits]
 """Reluctance and the order of arrival, so that the first of a heap is the one to begin."""
@@ -24,11 +39,14 @@ class Line:
     def __init__(self, reluctance: Callable[[Claimed], int] = lambda _: 0) -> None:
         self._reluctance = reluctance
         self._lanes: list[list[_Entry]] = [[] for _ in LANES]
+        self._early: list[tuple[float, int, Waits]] = []
+        self._slots: deque[float] | None = None
+        self._timed = False  # whether any email had a slot of its own
         self._order = count()
         self._turn = 0
 
     def __len__(self) -> int:
-        return sum(map(len, self._lanes))
+        return len(self._early) + sum(map(len, self._lanes))
 
     @property
     def urgent(self) -> int:
@@ -36,24 +54,78 @@ class Line:
         return len(self._lanes[URGENT])
 
     def add(self, entry: Waits) -> None:
-        """At the end of its lane."""
-        row = entry[0]
-        heappush(self._lanes[row.priority], (self._reluctance(row), next(self._order), entry))
+        """At the end of its lane, or when its time has come."""
+        if entry.slot is not None:
+            self._timed = True
+            heappush(self._early, (entry.slot, next(self._order), entry))
+        else:
+            self._line_up(entry)
 
-    def next(self, *, urgent: bool = False) -> Waits | None:
-        """Take the one whose turn it is, or the first of the `urgent` ones; None where there is none."""
-        lanes = [lane for lane in self._lanes[:1] if lane] if urgent else [lane for lane in self._lanes if lane]
-        if not lanes:
+    def give(self, slots: Iterable[float]) -> None:
+        """Times at which one may begin, each later than those before. From the first ones on none begins without."""
+        self._slots = deque() if self._slots is None else self._slots
+        self._slots.extend(slots)
+
+    def next(self, now: float, *, urgent: bool = False) -> Waits | None:
+        """Take the one whose turn it is, or the first of the `urgent` ones; None where there is none that may begin."""
+        while self._early and self._early[0][0] <= now:
+            self._line_up(heappop(self._early)[-1])
+        lanes = [lane for lane in (self._lanes[: URGENT + 1] if urgent else self._lanes) if lane]
+        if not lanes or (self._slots is not None and not (self._slots and self._slots[0] <= now)):
             return None
+        if self._slots:
+            self._slots.popleft()
         willing = min(lane[0][0] for lane in lanes)
         lanes = [lane for lane in lanes if lane[0][0] == willing]
         turn = self._lanes[TURNS[self._turn % len(TURNS)]]
         self._turn += 1
         return heappop(turn if any(turn is lane for lane in lanes) else lanes[0])[-1]
 
+    def wait(self, now: float) -> float | None:
+        """Seconds until the next one that may not begin yet; None where none waits for its time."""
+        times = [self._early[0][0]] if self._early else []
+        if self._slots and len(self):
+            times.append(self._slots[0])
+        return max(0.0, min(times) - now) if times else None
+
+    def late(self, now: float) -> list[Claimed]:
+        """Take those whose slot was not used in time."""
+        found = [self._last() for _ in range(self._lose_slots(now))]
+        for lane in self._lanes if self._timed else ():
+            missed = [entry for entry in lane if entry[-1].slot is not None and entry[-1].slot < now - LATE]
+            if missed:
+                lane[:] = sorted(entry for entry in lane if entry not in missed)
+                found += [entry[-1].row for entry in missed]
+        return [row for row in found if row is not None]
+
     def clear(self) -> list[Claimed]:
         """Take all."""
-        rows = [entry[-1][0] for lane in self._lanes for entry in lane]
+        rows = [waits.row for lane in self._lanes for *_, waits in lane]
+        rows += [waits.row for *_, waits in self._early]
         for lane in self._lanes:
             lane.clear()
+        self._early.clear()
+        self._slots = None if self._slots is None else deque()
         return rows
+
+    def _line_up(self, entry: Waits) -> None:
+        heappush(self._lanes[entry.row.priority], (self._reluctance(entry.row), next(self._order), entry))
+
+    def _lose_slots(self, now: float) -> int:
+        lost = 0
+        while self._slots and self._slots[0] < now - LATE:
+            self._slots.popleft()
+            lost += 1
+        return lost
+
+    def _last(self) -> Claimed | None:
+        """Take the one that would be the last to begin."""
+        if self._early:
+            return self._early.pop()[-1].row
+        for lane in reversed(self._lanes):
+            if lane:
+                last = max(lane)
+                lane.remove(last)
+                lane.sort()
+                return last[-1].row
+        return None

@@ -9,15 +9,15 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from outbox.claiming import Claiming, given_back
+from outbox.claiming import Claiming, Rules, given_back
 from outbox.core.claim import Claimed, Result
 from outbox.core.errors import DatabaseError
 from outbox.core.message import MessageIds
+from outbox.core.rate import LONGEST_PACE
 from outbox.core.retry import Random
 from outbox.core.status import Status
 from outbox.db.store import Store
 from outbox.delivery import Delivery
-from outbox.gates import Gates
 from outbox.leases import Leases
 from outbox.recorder import LARGEST, Recorder
 from outbox.waiting import Waiting
@@ -56,7 +56,7 @@ class PollLoop:
         name: str,
         store: Store,
         delivery: Delivery,
-        gates: Gates,
+        rules: Rules,
         *,
         new_message_ids: Callable[[], MessageIds],
         pace: Pace,
@@ -74,15 +74,17 @@ class PollLoop:
             poller=name,
             store=store,
             transports=delivery.transports,
-            gates=gates,
+            rules=rules,
             waiting=self._waiting,
             leases=self.leases,
             lease=pace.lease,
             clock=pace.clock,
             new_message_ids=new_message_ids,
             put=self._put,
+            begin=self._start_deliveries,
         )
         self._in_flight: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
         self._nap = SHORTEST_NAP
         self._stopping = False
 
@@ -137,7 +139,11 @@ class PollLoop:
                 task.cancel()
 
     def _recovering(self) -> bool:
-        """Whether a transport had trouble just now and may be back in a moment; a drain waits for that, not longer."""
+        """Whether a transport had trouble just now and may be back in a moment, or a limit lets more through soon; a
+        drain waits for that, not longer."""
+        opens_in = self._claiming.opens_in()
+        if opens_in is not None and opens_in <= LONGEST_PACE:
+            return True
         return any(0 < transport.paused_for <= PATIENCE for transport in self._delivery.transports.values())
 
     @property
@@ -153,11 +159,20 @@ class PollLoop:
 
     def _start_deliveries(self) -> None:
         """Start what there are connections for."""
-        self._give_back(self._waiting.withdraw(everything=self._stopping or not self.leases.trusted))
-        for row, since in self._waiting.take():
+        now = self._pace.clock()
+        self._give_back(self._waiting.withdraw(now, everything=self._stopping or not self.leases.trusted))
+        for row, since, _ in self._waiting.take(now):
             task = asyncio.create_task(self._deliver(row, since), name=f"email-{row.id}")
             self._in_flight.add(task)
             task.add_done_callback(partial(self._landed, row))
+        self._begin_again_in(self._waiting.wait(now))
+
+    def _begin_again_in(self, seconds: float | None) -> None:
+        """Have those begin in time that wait for theirs."""
+        if self._timer is not None:
+            self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._timer = None if seconds is None else loop.call_later(seconds, self._start_deliveries)
 
     def _give_back(self, rows: Iterable[Claimed]) -> None:
         self._put(map(given_back, rows))
@@ -210,6 +225,8 @@ class PollLoop:
         if self._room() and not self.leases:
             nap = await self._until_due(nap)
         self._nap = min(self._nap * 2, self._pace.poll_interval)
+        if (opens_in := self._claiming.opens_in()) is not None:
+            nap = min(nap, opens_in)
         try:
             async with asyncio.timeout(nap):
                 await self.wake.wait()

@@ -4,7 +4,7 @@ Every transport has its own share: one that is slow or paused must not take the 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from outbox.core.claim import URGENT, Claimed
@@ -58,20 +58,31 @@ class Waiting:
     def add(self, rows: Iterable[Waits]) -> list[Claimed]:
         """Have claimed rows wait. Those beyond the room of their transport come back."""
         surplus = []
-        for row, since in rows:
-            urgent = row.priority == URGENT and self.urgent_room(row.way)
-            if urgent or self.space(row.way):
-                self._lines[row.way].add((row, since))
+        for entry in rows:
+            if self.has_place(entry.row):
+                self._lines[entry.row.way].add(entry)
             else:
-                surplus.append(row)
+                surplus.append(entry.row)
         return surplus
 
-    def take(self) -> list[Waits]:
+    def has_place(self, row: Claimed, *, besides: int = 0) -> bool:
+        """Whether there is one for it, besides so many others of its transport."""
+        return self.space(row.way) > besides or (row.priority == URGENT and self.urgent_room(row.way) > besides)
+
+    def waiting(self, name: str) -> int:
+        """How many wait for transport `name`."""
+        return len(self._lines[name])
+
+    def give(self, name: str, slots: Sequence[float]) -> None:
+        """Times at which an email of transport `name`, which has a pace, may begin: one for each that is added."""
+        self._lines[name].give(slots)
+
+    def take(self, now: float) -> list[Waits]:
         """Those that can begin now. Each counts as flying until `landed`."""
         started = []
         for name, line in self._lines.items():
-            while line and (begun := self._next(name, line)):
-                row = begun[0]
+            while line and (begun := self._next(name, line, now)):
+                row = begun.row
                 self._flying[name] += 1
                 self._ordinary[name] += row.priority != URGENT
                 started.append(begun)
@@ -82,21 +93,27 @@ class Waiting:
         self._flying[row.way] -= 1
         self._ordinary[row.way] -= row.priority != URGENT
 
-    def withdraw(self, *, everything: bool = False) -> list[Claimed]:
-        """Those whose transport cannot send now, or all: whoever can may have them."""
+    def wait(self, now: float) -> float | None:
+        """Seconds until the next one may begin that has to wait for its time; None where there is none."""
+        return min((wait for line in self._lines.values() if (wait := line.wait(now)) is not None), default=None)
+
+    def withdraw(self, now: float, *, everything: bool = False) -> list[Claimed]:
+        """Those whose transport cannot send now, or all: whoever can may have them. And those that are too late."""
         withdrawn: list[Claimed] = []
         for name, line in self._lines.items():
             if line and (everything or self._transports[name].capacity == 0):
                 withdrawn += line.clear()
+            elif line:
+                withdrawn += line.late(now)
         return withdrawn
 
-    def _next(self, name: str, line: Line) -> Waits | None:
+    def _next(self, name: str, line: Line, now: float) -> Waits | None:
         transport, most = self._transports[name], self._most_flying(name)
         if self._flying[name] >= most:
             return None
         # With no more connections than are reserved (a probe, say) everybody may use them.
         ordinary = most - transport.reserved * transport.depth
-        return line.next(urgent=0 < ordinary <= self._ordinary[name])
+        return line.next(now, urgent=0 < ordinary <= self._ordinary[name])
 
     def _most_flying(self, name: str) -> int:
         transport = self._transports[name]

@@ -24,6 +24,10 @@ MAY_HAVE_LEFT = "its poller died or lost the database when the final dot may hav
 """The reason on record of a row on hold that was found so."""
 
 
+HELD = 7900 * 365.25 * 86400.0
+"""Seconds for which a row is held, unless a person releases it: until the year 9926."""
+
+
 class Random(Protocol):
     """The part of `random.Random` that is used."""
 
@@ -128,6 +132,16 @@ def postpone(standing: Standing, reason: str, policy: RetryPolicy, random: Rando
     if standing.attempt >= _limit(standing, policy):
         return give_up(standing, _gave_up(standing, reason))
     return Verdict(Status.PENDING, delay=backoff(standing.attempt, policy, random), reason=reason)
+
+
+def hold(reason: str) -> Verdict:
+    """The verdict on a row that waits for a person."""
+    return Verdict(Status.PENDING, delay=HELD, counted=False, reason=reason, held=True)
+
+
+def drop(reason: str) -> Verdict:
+    """The verdict on a row that is not to be sent at all."""
+    return Verdict(Status.FAILED, counted=False, reason=f"dropped: {reason}")
 
 
 def _limit(standing: Standing, policy: RetryPolicy) -> int:

@@ -73,6 +73,14 @@ class UtcNow(FunctionElement[datetime]):
     name = "utc_now"
 
 
+class ClockTime(FunctionElement[datetime]):
+    """The database's clock at this very moment, not when the transaction began: for after a lock was waited for."""
+
+    type = UtcTimestamp()
+    inherit_cache = True
+    name = "clock_time"
+
+
 class SecondsUntil(FunctionElement[float]):
     """Seconds from now to a timestamp, by the database's clock; negative when it has passed."""
 
@@ -128,6 +136,16 @@ def _now_sqlite(element: UtcNow, compiler: SQLCompiler, **options: Any) -> str:
     seconds = compiler.process(element.clauses, **options)
     shift = f", printf('%+.3f seconds', {seconds})" if seconds else ""
     return f"strftime('%Y-%m-%d %H:%M:%f', 'now'{shift})"
+
+
+@compiles(ClockTime)
+def _clock(element: ClockTime, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ARG001  # the library's signature
+    return "clock_timestamp()"
+
+
+@compiles(ClockTime, "sqlite")
+def _clock_sqlite(element: ClockTime, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ARG001  # as above
+    return "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 
 
 @compiles(SecondsUntil)

@@ -8,8 +8,10 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from outbox.core.address import Mailbox, parse_mailbox
 from outbox.core.errors import SettingsError
+from outbox.core.rate import Rate
 from outbox.core.retry import RetryPolicy
-from outbox.settings.fields import PositiveSeconds, Seconds, SmtpUrlText, mailbox_text, split
+from outbox.settings.fields import Domain, PositiveSeconds, Rates, Seconds, SmtpUrlText, mailbox_text, split
+from outbox.settings.flood import FloodSettings
 from outbox.settings.routes import RouteSettings
 from outbox.settings.sources import DEFAULT_TRANSPORT, Sources
 from outbox.settings.transport import Timeouts, TransportSettings
@@ -43,6 +45,8 @@ class Settings(BaseSettings):
     max_message_size: ByteSize = Field(default=ByteSize(50 << 20), ge=1 << 10)  # bodies and files, before encoding
     transports: dict[str, TransportSettings] = Field(default_factory=dict)
     routes: tuple[RouteSettings, ...] = ()  # the first one that matches
+    flood_guard: FloodSettings | None = None
+    domain_rates: dict[Domain, Rates] = Field(default_factory=dict)  # of emails to recipients there
 
     @model_validator(mode="before")
     @classmethod
@@ -107,6 +111,12 @@ class Settings(BaseSettings):
         if self.transports[self.default_transport].smtp_url.loopback:
             return Mailbox("", "outbox", "localhost")
         raise SettingsError("no sender configured: set OUTBOX_SENDER, e.g. 'Shop <shop@example.org>'")
+
+    @property
+    def limits(self) -> dict[str, tuple[Rate, ...]]:
+        """The rates that all pollers keep together: of transports, and as `@domain` of recipients' domains."""
+        domains = {f"@{domain}": rates for domain, rates in self.domain_rates.items() if rates}
+        return {**domains, **{name: one.rate for name, one in self.transports.items() if one.rate}}
 
     @property
     def retry_policy(self) -> RetryPolicy:

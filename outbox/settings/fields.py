@@ -1,12 +1,14 @@
 """What settings are made of: durations, lists, addresses and URLs as people write them."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, PlainSerializer, SecretStr
 
 from outbox.core.address import parse_mailbox
 from outbox.core.duration import parse_duration
 from outbox.core.errors import AddressError
+from outbox.core.rate import Rate, parse_rate
 from outbox.core.smtp_url import parse_smtp_url
 
 
@@ -44,6 +46,18 @@ def smtp_url_text(value: Any) -> Any:
     return value
 
 
+def only_text(parse: Callable[[str], Any]) -> Callable[[Any], Any]:
+    """`parse` for what is text; anything else is left to the type."""
+    return lambda value: parse(value) if isinstance(value, str) else value
+
+
+def rates(value: Any) -> Any:
+    """One rate, several with commas between them, or a list."""
+    found = split(value)
+    return [*map(only_text(parse_rate), found)] if isinstance(found, list) else found
+
+
+Rates = Annotated[tuple[Rate, ...], BeforeValidator(rates), PlainSerializer(lambda found: [str(one) for one in found])]
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 PositiveSeconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 Domain = Annotated[str, BeforeValidator(domain_text)]

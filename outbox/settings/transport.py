@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from outbox.core.smtp_url import SmtpUrl, parse_smtp_url
-from outbox.settings.fields import PositiveSeconds, SmtpUrlText, split
+from outbox.settings.fields import PositiveSeconds, Rates, SmtpUrlText, split
 
 
 class Timeouts(BaseModel):
@@ -40,6 +40,7 @@ class TransportSettings(BaseModel):
     reserved_connections: int = Field(default=0, ge=0)  # of max_connections, for urgent emails alone
     failover: Annotated[tuple[str, ...], BeforeValidator(split)] = ()
     """Transports that are used, in this order, while this one has a fault."""
+    rate: Rates = ()  # of emails, shared by all pollers
     local_hostname: str | None = Field(default=None, pattern=r"^[A-Za-z0-9.:\[\]_-]+$")
     ca_file: Path | None = None  # trust these certificates instead of the system's
     oauth_command: Annotated[tuple[str, ...], BeforeValidator(split)] = ()

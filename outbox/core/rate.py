@@ -1,0 +1,121 @@
+"""Limits: how many emails may go in a while, as all pollers together keep them. Pure; the time comes in.
+
+A limit by the second or minute is a pace: emails are spread evenly, each with a slot of its own (the generic cell rate
+algorithm, without bursts). A limit by the hour or day is a quota: what it leaves may be used at once, and no window of
+that length, wherever it begins, holds more. State is kept as JSON, with the database's time in it.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+_RATE = re.compile(r"(\d+)\s*/\s*(s|sec|second|m|min|minute|h|hour|d|day)")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+LONGEST_PACE = 60.0
+"""Seconds: a rate for so long, or less, is a pace."""
+
+AHEAD = 2.0
+"""Seconds that a slot may lie in the future. Pollers that share a pace reserve one behind the other."""
+
+PARTS = 60
+"""Parts of a quota's window that are counted on their own. It is kept to two parts more than the window, so that no
+window can hold more; at most so much of the quota stays unused for a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`count` emails in `seconds`."""
+
+    count: int
+    seconds: float
+
+    def __str__(self) -> str:
+        unit = next((unit for unit, seconds in _SECONDS.items() if seconds == self.seconds), None)
+        names = {"s": "s", "m": "min", "h": "hour", "d": "day"}
+        return f"{self.count}/{names[unit]}" if unit else f"{self.count} in {self.seconds:.0f} s"
+
+    @property
+    def paced(self) -> bool:
+        """Whether it spreads emails, rather than counting them."""
+        return self.seconds <= LONGEST_PACE
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two emails, where they are spread."""
+        return self.seconds / self.count
+
+
+def parse_rate(text: object) -> Rate:
+    """`14/s`, `30/min`, `500/hour`, `10000/day`. Raises ValueError, which says what would be right."""
+    match = _RATE.fullmatch(text.strip().lower()) if isinstance(text, str) else None
+    if not match or not 1 <= int(match[1]) <= 1_000_000_000:
+        raise ValueError(f"{text!r} is not a rate; write it like 14/s, 30/min, 500/hour or 10000/day")
+    return Rate(int(match[1]), _SECONDS[match[2][0]])
+
+
+@dataclass(slots=True)
+class Meter:
+    """Where a limit stands. `now` is in seconds of any one clock, the database's."""
+
+    rates: Sequence[Rate]
+    slot: float = 0.0
+    """When the next email may go, as far as paces are concerned."""
+    used: dict[float, dict[int, int]] = field(default_factory=dict)
+    """Of each quota, by its window: what was used in each part of the time."""
+
+    @classmethod
+    def read(cls, rates: Sequence[Rate], state: str | None) -> "Meter":
+        """As it was written. What cannot be read, or belongs to other rates, is forgotten."""
+        try:
+            found = json.loads(state) if state else {}
+            slot = float(found.get("slot", 0.0))
+            used = {float(w): {int(p): int(n) for p, n in parts.items()} for w, parts in found.get("used", {}).items()}
+        except (ValueError, TypeError, AttributeError):
+            return cls(rates)
+        return cls(rates, slot, {rate.seconds: used.get(rate.seconds, {}) for rate in rates if not rate.paced})
+
+    def write(self) -> str:
+        """For the next one."""
+        used: dict[str, Any] = {str(window): parts for window, parts in self.used.items()}
+        return json.dumps({"slot": self.slot, "used": used}, separators=(",", ":"))
+
+    def wait(self, now: float) -> float:
+        """Seconds until one more can be let through; 0 where it can be now. A slot may lie `AHEAD`."""
+        paces = [self.slot - AHEAD - now] if self._interval else []
+        return max(0.0, *paces, *(self._quota_wait(rate, now) for rate in self.rates if not rate.paced), 0.0)
+
+    def take(self, now: float) -> float:
+        """Let one through, for which `wait` must be 0; seconds until it may go."""
+        slot = max(self.slot, now) if self._interval else now
+        self.slot = slot + self._interval
+        for rate in self.rates:
+            if not rate.paced:
+                parts = self.used.setdefault(rate.seconds, {})
+                part = int(slot // (rate.seconds / PARTS))
+                parts[part] = parts.get(part, 0) + 1
+        return slot - now
+
+    def next(self, now: float) -> float:
+        """Seconds until the next one may go, for people to read."""
+        return max(self.wait(now), self.slot - now if self._interval else 0.0)
+
+    @property
+    def _interval(self) -> float:
+        return max((rate.interval for rate in self.rates if rate.paced), default=0.0)
+
+    def _quota_wait(self, rate: Rate, now: float) -> float:
+        length = rate.seconds / PARTS
+        parts = self.used.setdefault(rate.seconds, {})
+        for part in [part for part in parts if (part + PARTS + 2) * length <= now]:
+            del parts[part]
+        surplus = sum(parts.values()) - rate.count + 1
+        for part in sorted(parts):
+            if surplus <= 0:
+                break
+            surplus -= parts[part]
+            if surplus <= 0:
+                return (part + PARTS + 2) * length - now
+        return 0.0

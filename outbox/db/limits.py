@@ -1,0 +1,98 @@
+"""SharedLimits that all pollers share: one short transaction lets a whole claim through, or as much of it as may go.
+
+Those of transports are kept in `email_transport`, those of recipient domains, whose names begin with `@`, in
+`email_limit`. The database's clock decides.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from outbox.core.rate import Meter, Rate
+from outbox.db.conflict import conflict_insert
+from outbox.db.models import LimitState, TransportState
+from outbox.db.store import Store
+from outbox.db.types import ClockTime
+
+TOGETHER = 500
+"""Limits that are looked up in one statement."""
+
+Table = type[TransportState] | type[LimitState]
+
+
+class Passage(NamedTuple):
+    """Whether an email may go: `slots` are the seconds until its time by each of its limits, or `limit` is the one that
+    lets none through for `wait` seconds."""
+
+    slots: Mapping[str, float]
+    limit: str | None = None
+    wait: float = 0.0
+
+
+class SharedLimits:
+    """`rates` are those of each limit, by name. Everything raises DatabaseError where the database fails."""
+
+    def __init__(self, store: Store, rates: Mapping[str, Sequence[Rate]]) -> None:
+        self._store = store
+        self._rates = rates
+
+    async def admit(self, emails: Sequence[Sequence[str]]) -> list[Passage]:
+        """Of each email, in this order, the limits that it needs to pass: whether it may go, and when."""
+        names = sorted({name for needed in emails for name in needed})
+        return await self._store.write(lambda connection: self._admit(connection, names, emails))
+
+    def _admit(self, connection: Connection, names: Sequence[str], emails: Sequence[Sequence[str]]) -> list[Passage]:
+        tables = {table: [name for name in names if _table_of(name) is table] for table in (LimitState, TransportState)}
+        states = {name: state for table, own in tables.items() for name, state in lock(connection, table, own).items()}
+        meters = {name: Meter.read(self._rates[name], state) for name, state in states.items()}
+        now: datetime = connection.execute(select(ClockTime())).scalar_one()
+        passages = [_pass(meters, needed, now.timestamp()) for needed in emails]
+        for table, own in tables.items():
+            remember(connection, table, {name: _standing(meters[name], now) for name in own}, now)
+        return passages
+
+
+def lock(connection: Connection, table: Table, names: Sequence[str]) -> dict[str, str | None]:
+    """The states of these limits, which nobody else changes now. In one order everywhere, so that nobody waits in a
+    circle."""
+    found: dict[str, str | None] = {}
+    ordered = sorted(names)
+    for some in (ordered[start : start + TOGETHER] for start in range(0, len(ordered), TOGETHER)):
+        rows = select(table.name, table.rate_state).where(table.name.in_(some)).order_by(table.name).with_for_update()
+        locked = {row.name: row.rate_state for row in connection.execute(rows)}
+        if missing := [{"name": name} for name in some if name not in locked]:
+            connection.execute(conflict_insert(table, connection.dialect.name).on_conflict_do_nothing(), missing)
+            locked = {row.name: row.rate_state for row in connection.execute(rows)}
+        found |= locked
+    return found
+
+
+def remember(
+    connection: Connection, table: Table, states: Mapping[str, tuple[str, datetime | None]], now: datetime
+) -> None:
+    """Write the state of each limit, and when the next email may go."""
+    if not states:
+        return
+    rows = [{"limit": name, "state": state, "at": at, "now": now} for name, (state, at) in states.items()]
+    values: dict[str, Any] = {"rate_state": bindparam("state"), "next_send_at": bindparam("at")}
+    if table is LimitState:
+        values["used_at"] = bindparam("now")
+    connection.execute(update(table).where(table.name == bindparam("limit")).values(values), rows)
+
+
+def _standing(meter: Meter, now: datetime) -> tuple[str, datetime]:
+    return meter.write(), now + timedelta(seconds=meter.next(now.timestamp()))
+
+
+def _pass(meters: Mapping[str, Meter], needed: Sequence[str], now: float) -> Passage:
+    waits = {name: meters[name].wait(now) for name in needed}
+    longest = max(waits, key=lambda name: waits[name], default=None)
+    if longest is not None and waits[longest] > 0:
+        return Passage({}, longest, waits[longest])
+    return Passage({name: meters[name].take(now) for name in needed})
+
+
+def _table_of(name: str) -> Table:
+    return LimitState if name.startswith("@") else TransportState

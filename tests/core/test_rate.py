@@ -1,0 +1,98 @@
+"""Limits: never more in any window than was said, and as much as that where there is enough to send."""
+
+from bisect import bisect_right
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from outbox.core.rate import AHEAD, PARTS, Meter, Rate, parse_rate
+
+RATES = st.builds(Rate, st.integers(1, 200), st.sampled_from([1.0, 60.0, 3600.0, 86400.0]))
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("14/s", Rate(14, 1)),
+        (" 30 / min ", Rate(30, 60)),
+        ("500/hour", Rate(500, 3600)),
+        ("10000/day", Rate(10000, 86400)),
+    ],
+)
+def test_rates_are_read_as_people_write_them(text, rate):
+    assert parse_rate(text) == rate
+    assert parse_rate(str(rate)) == rate
+
+
+@pytest.mark.parametrize("text", ["", "14", "0/s", "-1/s", "1.5/s", "14/week", "s/14", None, 14, "9999999999/s"])
+def test_whatever_is_no_rate_is_told_what_one_is(text):
+    with pytest.raises(ValueError, match="is not a rate; write it like 14/s"):
+        parse_rate(text)
+
+
+def send_all(meter: Meter, asked: list[float]) -> list[float]:
+    """The times at which emails may go that are asked for at these times; those that are refused ask no more."""
+    gone = []
+    for now in asked:
+        if meter.wait(now) == 0:
+            gone.append(now + meter.take(now))
+        meter = Meter.read(meter.rates, meter.write())
+    return gone
+
+
+@given(RATES, st.lists(st.floats(0, 5), min_size=1, max_size=300), st.floats(0, 1e9))
+def test_no_window_holds_more_than_the_rate_allows(rate, gaps, start):
+    asked = [start + sum(gaps[: n + 1]) * rate.seconds / 100 for n in range(len(gaps))]
+    gone = send_all(Meter([rate]), asked)
+    for first, time in enumerate(gone):
+        inside = bisect_right(gone, time + rate.seconds * (1 - 1e-6)) - first
+        assert inside <= rate.count
+
+
+@given(st.integers(1, 200), st.sampled_from([1.0, 60.0]))
+def test_a_pace_is_used_whole_and_spread_evenly(count, seconds):
+    meter, now = Meter([Rate(count, seconds)]), 1000.0
+    gone: list[float] = []
+    while len(gone) < 50:
+        now += meter.wait(now)
+        gone.append(now + meter.take(now))
+    gaps = [later - earlier for earlier, later in pairwise(gone)]
+    assert gaps == pytest.approx([seconds / count] * 49)
+
+
+def test_a_quota_may_be_used_at_once_and_comes_back_when_its_window_has_passed():
+    meter = Meter([parse_rate("10/day")])
+    assert len(send_all(meter, [5.0] * 20)) == 10
+    meter = Meter([parse_rate("10/day")])
+    for _ in range(10):
+        assert meter.take(5.0) == 0
+    wait = meter.wait(5.0)
+    assert 86400 <= wait <= 86400 * (1 + 2 / PARTS)
+    assert meter.wait(5.0 + wait) == 0
+
+
+def test_of_several_rates_the_one_that_allows_less_decides():
+    meter = Meter([parse_rate("1/s"), parse_rate("3/hour")])
+    times = []
+    for _ in range(3):
+        assert meter.wait(0.0) == 0
+        times.append(meter.take(0.0))
+    assert times == [0.0, 1.0, 2.0]
+    assert meter.wait(10.0) > 3000
+    assert meter.next(10.0) == meter.wait(10.0)
+
+
+def test_slots_are_given_ahead_but_not_far():
+    meter = Meter([parse_rate("10/s")])
+    slots = []
+    while meter.wait(0.0) == 0:
+        slots.append(meter.take(0.0))
+    assert slots[-1] <= AHEAD < slots[-1] + 0.1 + 1e-9
+    assert meter.wait(1.0) == 0
+
+
+@pytest.mark.parametrize("state", [None, "", "nonsense", "[]", '{"slot": "x"}', '{"used": {"a": 1}}', '{"used": 5}'])
+def test_a_state_that_cannot_be_read_is_begun_anew(state):
+    assert Meter.read([parse_rate("1/s")], state).wait(7.0) == 0

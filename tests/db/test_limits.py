@@ -1,0 +1,59 @@
+"""SharedLimits in the database: shared by all pollers, and kept by its clock."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from outbox.core.rate import parse_rate
+from outbox.db.engine import create_engine
+from outbox.db.limits import SharedLimits
+from outbox.db.store import open_store
+
+RATES = {"default": [parse_rate("10/s")], "@example.org": [parse_rate("3/day")], "small": [parse_rate("1/hour")]}
+
+
+@pytest.fixture
+def limits(store):
+    return SharedLimits(store, RATES)
+
+
+async def test_emails_get_slots_one_behind_the_other_and_those_beyond_are_told_which_limit_and_how_long(limits):
+    passages = await limits.admit([["default"]] * 30)
+    slots = [passage.slots["default"] for passage in passages if passage.limit is None]
+    assert slots == pytest.approx([n / 10 for n in range(len(slots))])
+    assert 20 <= len(slots) <= 21
+    assert {(p.limit, p.wait > 0) for p in passages[len(slots) :]} == {("default", True)}
+
+
+async def test_an_email_takes_of_all_its_limits_or_of_none(limits, execute):
+    passages = await limits.admit([["small", "@example.org"], ["small", "@example.org"], ["@example.org"]])
+    assert [p.limit for p in passages] == [None, "small", None]
+    assert passages[1].wait > 3000
+    [state] = await execute("SELECT rate_state FROM email_limit WHERE name = '@example.org'")
+    assert state.rate_state.count(":2") == 1
+
+
+async def test_when_the_next_email_may_go_is_there_to_be_read(limits, execute):
+    await limits.admit([["small"]])
+    [row] = await execute("SELECT name, next_send_at, paused_until FROM email_transport")
+    found = row.next_send_at
+    found = datetime.fromisoformat(found).replace(tzinfo=UTC) if isinstance(found, str) else found
+    assert timedelta(minutes=55) < found - datetime.now(UTC) < timedelta(minutes=65)
+    assert (row.name, row.paused_until) == ("small", None)
+
+
+async def test_several_pollers_together_get_no_more_than_one_alone(database):
+    engines = [create_engine(database) for _ in range(4)]
+    stores = [open_store(engine) for engine in engines]
+    found = await asyncio.gather(
+        *(SharedLimits(store, RATES).admit([["@example.org", "default"]] * 2) for store in stores for _ in range(3))
+    )
+    assert sum(passage.limit is None for passages in found for passage in passages) == 3
+    for store in stores:
+        await store.close()
+
+
+async def test_a_limit_is_remembered_by_whoever_comes_later(limits, store):
+    assert (await limits.admit([["small"]]))[0].limit is None
+    assert (await SharedLimits(store, RATES).admit([["small"]]))[0].limit == "small"

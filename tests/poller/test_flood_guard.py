@@ -1,0 +1,73 @@
+"""The flood guard through the real daemon: what is too much for somebody is held or dropped, and seen."""
+
+import asyncio
+
+import pytest
+
+from outbox.daemon import Poller
+from outbox.db.held import count_held, release
+
+
+@pytest.fixture
+def guarded(settings):
+    def make(**guard):
+        known = settings.model_dump(exclude={"transports", "flood_guard"})
+        return type(settings)(**known, flood_guard={"limit": "2/hour", **guard})
+
+    return make
+
+
+async def drain(settings):
+    async with Poller(settings, drain=True) as poller:
+        await poller.finished()
+        return await poller.left_behind()
+
+
+async def test_what_is_too_much_for_a_recipient_is_held_until_a_person_releases_it(insert, row, guarded, smtpd, engine):
+    ids = [await insert(tag="alert") for _ in range(4)]
+    other = await insert(tag="invoice")
+    assert not await drain(guarded()), "what is held is not due"
+    assert len(smtpd.messages) == 3
+    assert (await row(other)).status == "sent"
+    held = [found for id in ids if (found := await row(id)).status == "pending"]
+    assert [(bool(r.held), r.attempts) for r in held] == [(True, 0)] * 2
+    assert held[0].last_error == "flood guard: ada@example.org has had 2/hour of tag 'alert' already"
+    assert await count_held(engine) == 2
+    assert await release(engine, [held[0].id, ids[0]]) == [held[0].id]
+    await drain(guarded())
+    assert (await row(held[0].id)).status == "sent"
+    assert await release(engine) == [held[1].id]
+    assert await count_held(engine) == 0
+    await drain(guarded())
+    assert len(smtpd.messages) == 5
+
+
+async def test_what_is_too_much_can_be_dropped(insert, row, guarded, smtpd, execute):
+    for number in range(5):
+        await insert(tag=f"t{number}", to_addrs="ada@example.org, bob@example.org")
+    await drain(guarded(action="drop", per="recipient"))
+    found = await execute("SELECT status, finished_at, last_error FROM email_outbox ORDER BY id")
+    assert [r.status for r in found] == ["sent"] * 2 + ["failed"] * 3
+    assert found[-1].finished_at
+    assert found[-1].last_error == "dropped: flood guard: ada@example.org has had 2/hour already"
+    assert len(smtpd.messages) == 2
+
+
+@pytest.mark.smtpd(rcpt=["451 4.7.1 greylisted", "451 4.7.1 greylisted"])
+async def test_a_retry_is_no_further_email(insert, row, guarded, smtpd, make_due):
+    ids = [await insert() for _ in range(2)]
+    for _ in range(2):
+        await drain(guarded())
+        for id in ids:
+            if (await row(id)).status == "pending":
+                await make_due(id)
+    assert [(await row(id)).status for id in ids] == ["sent", "sent"]
+
+
+async def test_several_pollers_count_together(insert, guarded, smtpd, execute):
+    for _ in range(12):
+        await insert()
+    await asyncio.gather(*(drain(guarded()) for _ in range(3)))
+    assert len(smtpd.messages) == 2
+    [held] = await execute("SELECT count(*) AS n FROM email_outbox WHERE held")
+    assert held.n == 10

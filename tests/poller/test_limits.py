@@ -1,0 +1,107 @@
+"""Limits, through the real daemon: how many there are in a window is counted at the server."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+
+from outbox.daemon import Poller
+from outbox.line import LATE
+from outbox.settings import Settings
+
+
+@pytest.fixture
+def limited(database, smtpd):
+    def make(rate=(), **more):
+        default = {"url": smtpd.url, "rate": rate}
+        return Settings(
+            database_url=database,
+            sender="shop@example.org",
+            poll_interval="200ms",
+            transports={"default": default},
+            **more,
+        )
+
+    return make
+
+
+@pytest.fixture
+def times(smtpd):
+    """When each message came to its final dot, by the loop's clock."""
+    found: list[float] = []
+
+    async def note(_):
+        found.append(asyncio.get_running_loop().time())
+
+    smtpd.faults["dot"] = note
+    return found
+
+
+def most_within(times, seconds):
+    return max(sum(start <= time < start + seconds for time in times) for start in times)
+
+
+async def insert_many(execute, count, to="a@example.org"):
+    values = ", ".join([f"('{to}', 'Hi')"] * count)
+    await execute(f"INSERT INTO email_outbox (to_addrs, subject) VALUES {values}")
+
+
+async def test_four_pollers_together_keep_a_pace(execute, limited, smtpd, times):
+    await insert_many(execute, 60)
+    async with AsyncExitStack() as stack:
+        for _ in range(4):
+            await stack.enter_async_context(Poller(limited("20/s")))
+        await smtpd.received(60)
+    assert most_within(times, 1.0) <= 20 * (1 + LATE) + 1, "the pace, and what may be late"
+
+
+async def test_a_quota_is_sent_at_once_and_the_rest_waits_without_an_attempt(execute, limited, smtpd):
+    await insert_many(execute, 12)
+    async with Poller(limited("5/day"), drain=True) as poller:
+        await poller.finished()
+        assert await poller.left_behind()
+    assert len(smtpd.messages) == 5
+    found = await execute("SELECT status, attempts FROM email_outbox ORDER BY status")
+    assert [(r.status, r.attempts) for r in found] == [("pending", 0)] * 7 + [("sent", 1)] * 5
+
+
+async def test_the_limit_of_a_recipients_domain_holds_up_nobody_else(execute, limited, smtpd):
+    await insert_many(execute, 20, "a@slow.example")
+    await insert_many(execute, 20, "b@example.org")
+    async with Poller(limited(domain_rates={"*.slow.example": "1/day", "slow.example": "2/day"}), drain=True) as poller:
+        await poller.finished()
+    assert sorted(m.recipients[0] for m in smtpd.messages) == ["a@slow.example"] * 2 + ["b@example.org"] * 20
+    [waiting] = await execute(
+        "SELECT count(*) AS n FROM email_outbox WHERE gate = '@slow.example' AND due_at IS NOT NULL"
+    )
+    assert waiting.n == 18
+
+
+async def test_a_drain_waits_for_a_pace(execute, limited, smtpd, times):
+    await insert_many(execute, 25)
+    async with Poller(limited("10/s, 1000/day"), drain=True) as poller:
+        await poller.finished()
+        assert not await poller.left_behind()
+    assert len(smtpd.messages) == 25
+
+
+async def test_a_poller_that_waits_for_a_limit_asks_the_database_nothing_about_it(execute, limited, smtpd, monkeypatch):
+    from outbox.db.limits import SharedLimits
+
+    asked = []
+    admit = SharedLimits.admit
+
+    async def counted(self, emails):
+        asked.append(len(emails))
+        return await admit(self, emails)
+
+    monkeypatch.setattr(SharedLimits, "admit", counted)
+    await insert_many(execute, 40)
+    async with Poller(limited("3/day")) as poller:
+        await smtpd.received(3)
+        before = len(asked)
+        for _ in range(20):  # looks, however often somebody commits
+            poller._loop.wake.set()
+            await asyncio.sleep(0)
+            await insert_many(execute, 1)
+        assert len(asked) == before

@@ -1,0 +1,150 @@
+"""Several ways out, through the real daemon: routes, stand-ins for a transport with a fault, reserved connections."""
+
+import asyncio
+
+import pytest
+
+from outbox.daemon import Poller
+from outbox.settings import Settings
+from tests.fixtures.smtpd import Smtpd
+
+REFUSED = "421 4.3.2 closing"
+
+
+@pytest.fixture
+async def other(server_context):
+    """A second SMTP server."""
+    async with Smtpd(server_context) as server:
+        yield server
+
+
+@pytest.fixture
+def configured(database, smtpd, other):
+    """Settings of two transports, `default` and `other`."""
+
+    def make(*, routes=(), default=(), **more):
+        transports = {"default": {"url": smtpd.url, **dict(default)}, "other": {"url": other.url}}
+        return Settings(
+            database_url=database,
+            sender="shop@example.org",
+            poll_interval="200ms",
+            transports=transports,
+            routes=routes,
+            **more,
+        )
+
+    return make
+
+
+def recipients(server):
+    return sorted(message.recipients[0] for message in server.messages)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [{"tag": "news"}, {"recipient_domain": "*.example.net"}, {"sender_domain": "shop.example"}, {"priority": 2}],
+)
+async def test_an_email_goes_the_first_way_that_matches_it(insert, configured, smtpd, other, condition):
+    special = {
+        "to_addrs": "Ada <ada@mail.example.net>",
+        "sender": "news@shop.example",
+        "tag": "news",
+        "priority": 2,
+    }
+    routes = [{"transport": "other", **condition}, {"transport": "default", "priority": [0, 1, 2]}]
+    await insert(**special)
+    await insert(to_addrs="bob@example.org")
+    await insert(**special, transport="default")
+    async with Poller(configured(routes=routes), drain=True) as poller:
+        await poller.finished()
+    assert recipients(other) == ["ada@mail.example.net"]
+    assert recipients(smtpd) == ["ada@mail.example.net", "bob@example.org"]
+
+
+@pytest.mark.smtpd(greeting=REFUSED)
+async def test_while_a_transport_has_a_fault_another_stands_in_and_no_attempt_is_lost(
+    insert, row, configured, smtpd, other
+):
+    ids = [await insert(), await insert(transport="default")]
+    async with Poller(configured(default={"failover": ["other"]})):
+        await other.received(2)
+    assert [(r.status, r.attempts) for r in [await row(id) for id in ids]] == [("sent", 1)] * 2
+    assert not smtpd.messages
+
+
+@pytest.mark.smtpd(dot="554 5.7.1 we do not want this")
+async def test_what_a_server_refuses_is_offered_to_no_other(insert, row, configured, other):
+    id = await insert()
+    async with Poller(configured(default={"failover": ["other"]}), drain=True) as poller:
+        await poller.finished()
+    assert (await row(id)).status == "failed"
+    assert not other.messages
+
+
+@pytest.mark.smtpd(dot="drop", greeting=[None, *[REFUSED] * 100])
+async def test_what_may_have_gone_out_already_waits_for_its_own_server(
+    insert, row, execute, make_due, configured, smtpd, other
+):
+    doubtful = await insert()
+    async with Poller(configured(default={"failover": ["other"]}), drain=True) as poller:
+        await poller.finished()
+    assert (await row(doubtful)).status == "pending"
+    await make_due(doubtful)
+    fresh = await insert(to_addrs="bob@example.org")
+    async with Poller(configured(default={"failover": ["other"]})):
+        await other.received(1)
+        await smtpd.until(lambda: smtpd.connections > 1)
+        found = await row(doubtful)
+    assert recipients(other) == ["bob@example.org"]
+    assert (await row(fresh)).status == "sent"
+    assert found.status in {"pending", "sending"}
+
+
+async def test_rows_of_a_way_that_is_closed_are_in_nobodys_way(insert, execute, configured, other):
+    await execute("INSERT INTO email_transport (name, paused_until) VALUES ('default', '9999-06-01 00:00:00')")
+    for number in range(30):
+        await insert(to_addrs=f"r{number}@example.org", priority=number % 3)
+    await insert(to_addrs="ada@example.org", tag="news", priority=2)
+    async with Poller(configured(routes=[{"transport": "other", "tag": "news"}])):
+        await other.received(1)
+    assert recipients(other) == ["ada@example.org"]
+    found = await execute("SELECT status, attempts, gate FROM email_outbox WHERE tag IS NULL")
+    assert {(r.status, r.attempts, r.gate) for r in found} == {("pending", 0, "default")}
+
+
+async def test_bulk_mail_leaves_reserved_connections_to_urgent_mail(insert, configured, smtpd):
+    release = asyncio.Event()
+
+    async def wait(sender):
+        if sender == "bulk@example.org":
+            await release.wait()
+
+    smtpd.faults["dot"] = wait
+    for _ in range(6):
+        await insert(priority=2, sender="bulk@example.org")
+    settings = configured(default={"max_connections": 3, "reserved_connections": 1})
+    async with Poller(settings):
+        await smtpd.until(lambda: smtpd.commands.count("DATA") == 2)
+        await insert(to_addrs="ada@example.org", priority=0)
+        await smtpd.until(lambda: smtpd.commands.count("DATA") >= 3)
+        await smtpd.received(1)
+        assert smtpd.messages[0].sender == "shop@example.org"
+        release.set()
+        await smtpd.received(7)
+
+
+async def test_an_urgent_email_is_sent_before_the_rest_of_a_long_queue(insert, execute, configured, smtpd):
+    release = asyncio.Event()
+
+    async def wait(_):
+        await release.wait()
+
+    smtpd.faults["dot"] = wait
+    values = ", ".join(["('b@example.org', 'Hi', 2)"] * 300)
+    await execute(f"INSERT INTO email_outbox (to_addrs, subject, priority) VALUES {values}")
+    async with Poller(configured(default={"max_connections": 2})):
+        await smtpd.until(lambda: smtpd.commands.count("DATA") == 2)
+        await insert(to_addrs="ada@example.org", priority=0)
+        release.set()
+        await smtpd.until(lambda: any(m.recipients == ["ada@example.org"] for m in smtpd.messages))
+        assert len(smtpd.messages) < 100
