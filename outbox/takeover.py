@@ -34,8 +34,8 @@ class Takeover:
         """Look until cancelled."""
         while True:
             try:
-                if self._lost.is_set():
-                    await self._hold_again()
+                if not self._leases.trusted:
+                    await self._regain_trust()
                 if self._guard.grace:
                     await self._registry.show_life(self._name)
                 await self.look()
@@ -46,7 +46,7 @@ class Takeover:
                 self._silent.clear()  # what was seen before the database failed is no evidence
             else:
                 self._told = False
-            await asyncio.sleep(INTERVAL if not self._lost.is_set() else INTERVAL / 5)
+            await asyncio.sleep(INTERVAL if self._leases.trusted else INTERVAL / 5)
 
     async def look(self) -> None:
         """Free the emails of every poller that is gone. Raises DatabaseError."""
@@ -69,8 +69,10 @@ class Takeover:
         self._leases.trusted = False
         self._lost.set()
 
-    async def _hold_again(self) -> None:
-        await self._guard.hold(self._name)
-        self._lost.clear()
+    async def _regain_trust(self) -> None:
+        """Whatever of it fails is tried again; what is lost meanwhile is lost."""
+        if self._lost.is_set():
+            await self._guard.hold(self._name)
+            self._lost.clear()
         await self._leases.renew()
-        self._leases.trusted = True
+        self._leases.trusted = not self._lost.is_set()
