@@ -103,21 +103,22 @@ class Leases:
                 log.warning("the leases of %d emails could not be renewed, trying again: %s", len(self), error)
 
     async def renew(self) -> None:
-        """Renew all leases once, also those that have ended and nobody took; rows that somebody took are dropped.
-
-        Raises DatabaseError.
+        """Renew all leases once, also those that have ended and nobody took; rows that somebody took are dropped. The
+        lease of a row that is only locked stays as it was. Raises DatabaseError.
         """
         claims = [(row, held.claim_token) for row, held in self._held.items()]
         if not claims:
             return
         since = self._clock()
-        owned = await self._store.renew(claims, self._lease)
+        renewed = await self._store.renew(claims, self._lease)
+        others = {(row, token) for row, token in claims if row not in renewed}
+        locked = await self._store.owned(others) if others else set()
         for row, token in claims:
             held = self._held.get(row)
             if held is None or held.claim_token != token:
                 continue  # written meanwhile
-            if row in owned:
+            if row in renewed:
                 held.until = since + self._lease
-            else:
+            elif row not in locked:
                 self.lose(row, "is no longer ours")
                 del self._held[row]

@@ -29,6 +29,9 @@ from outbox.db.store import PATIENCE, SUSPECT, SUSPECT_WAIT, Claim, Store, T
 KEPT = 60.0
 """Seconds for which an idle connection is used again without a look from the pool, which replaces those of old age."""
 
+LOCK_PATIENCE = "1s"
+"""For which results wait for a row that somebody has locked; then smaller groups are written, until it is alone."""
+
 DRIVER_FAILURES = (
     *FAILURES,
     EmulatedDBAPIException,
@@ -83,10 +86,15 @@ _TAKE = f"""
 _RECALL = "SELECT outbox_id, recipient, outcome FROM email_attempt WHERE outbox_id = ANY ($1::bigint[]) ORDER BY id"
 
 _RENEW = text("""
-    UPDATE email_outbox AS email SET due_at = now() + make_interval(secs => :lease)
-    FROM unnest(CAST(:ids AS bigint[]), CAST(:tokens AS text[])) AS held (id, token)
-    WHERE email.id = held.id AND email.claim_token = held.token AND email.status = 'sending'
-    RETURNING email.id
+    UPDATE email_outbox SET due_at = now() + make_interval(secs => :lease)
+    WHERE id = ANY (ARRAY(
+        SELECT email.id
+        FROM email_outbox AS email
+        JOIN unnest(CAST(:ids AS bigint[]), CAST(:tokens AS text[])) AS held (id, token) ON held.id = email.id
+        WHERE email.claim_token = held.token AND email.status = 'sending'
+        ORDER BY email.id FOR NO KEY UPDATE OF email SKIP LOCKED
+    ))
+    RETURNING id
 """)
 
 _KINDS = ("bigint", "int", "text", "text", "int", "text", "text", "text", "text")
@@ -94,8 +102,11 @@ _KINDS = ("bigint", "int", "text", "text", "int", "text", "text", "text", "text"
 
 # JSON, since asyncpg takes longer to look at the elements of so many arrays than it takes to write texts. Results are
 # an array of them: of that the planner expects ten and goes by the index, of one text it expects a hundred.
+# `patience` is joined, so that it is set before any row is locked: it ends with the statement.
 _RECORD = f"""
-    WITH written AS (
+    WITH patience AS MATERIALIZED (
+        SELECT set_config('lock_timeout', '{LOCK_PATIENCE}', true)
+    ), written AS (
         UPDATE email_outbox AS email
         SET status = ended.status, claim_token = NULL, claimed_by = NULL,
             last_error = CASE WHEN ended.status = 'pending' THEN coalesce(ended.error, last_error) ELSE ended.error END,
@@ -106,7 +117,7 @@ _RECORD = f"""
             body_text = CASE WHEN NOT (ended.final AND sensitive) THEN body_text END,
             body_html = CASE WHEN NOT (ended.final AND sensitive) THEN body_html END,
             context = CASE WHEN NOT (ended.final AND sensitive) THEN context END
-        FROM unnest($1::text[]) AS one CROSS JOIN LATERAL json_to_record(one::json) AS ended (
+        FROM patience CROSS JOIN unnest($1::text[]) AS one CROSS JOIN LATERAL json_to_record(one::json) AS ended (
             id bigint, token text, status text, delay float8, given_back int, error text, final boolean,
             route text, held boolean
         )
@@ -202,7 +213,7 @@ class PostgresqlStore(Store):
 
     async def renew(self, claims: Collection[tuple[int, str]], lease: float) -> set[int]:
         """See Store."""
-        held = sorted(claims)  # in one order everywhere, so that writers never wait in a circle
+        held = sorted(claims)
         params = {"ids": [id_ for id_, _ in held], "tokens": [token for _, token in held], "lease": lease}
         return await self.write(lambda connection: set(connection.scalars(_RENEW, params)))
 

@@ -93,7 +93,15 @@ class Store(ABC):
 
     @abstractmethod
     async def renew(self, claims: Collection[tuple[int, str]], lease: float) -> set[int]:
-        """Extend the leases of `claims` (id, token) to `lease` seconds from now; the ids that are still owned."""
+        """Extend the leases of `claims` (id, token) to `lease` seconds from now; the ids of those extended. A row that
+        somebody's transaction has locked is not waited for, since all the others would wait as well."""
+
+    async def owned(self, claims: Collection[tuple[int, str]]) -> set[int]:
+        """The ids of the `claims` (id, token) that still own their row."""
+        sending = select(Email.id, Email.claim_token).where(Email.id.in_([id_ for id_, _ in claims]))
+        async with self.read() as connection:
+            found = await connection.execute(sending.where(Email.status == Status.SENDING))
+            return {row.id for row in found if (row.id, row.claim_token) in claims}
 
     async def record(self, results: Sequence[Result], *, poller: str) -> set[int]:
         """Write results, each of another row, all in one transaction; the ids written. The others' leases were lost,
