@@ -122,3 +122,5 @@ class Leases:
             elif row not in locked:
                 self.lose(row, "is no longer ours")
                 del self._held[row]
+            elif not self.trusted:
+                held.until = since  # whoever believed that we are gone may have ended it

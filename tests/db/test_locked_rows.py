@@ -65,6 +65,18 @@ async def test_the_lease_of_a_locked_row_is_not_lost_and_ends_when_the_database_
     assert [leases.owns(row) for row in rows] == [True, True]
 
 
+async def test_a_locked_row_that_others_may_have_freed_is_not_ours_before_it_is_renewed(store, rows, lock, clock):
+    leases = Leases(store, 60.0, clock)
+    leases.add(rows, clock())
+    leases.trusted = False
+    await leases.renew()
+    leases.trusted = True
+    assert [leases.owns(row) for row in rows] == [False, True]
+    await lock.rollback()
+    await leases.renew()
+    assert [leases.owns(row) for row in rows] == [True, True]
+
+
 async def test_results_do_not_wait_for_a_locked_row_longer_than_for_a_moment(store, rows, lock, monkeypatch):
     monkeypatch.setattr("outbox.db.postgresql.PATIENCE", 20.0)
     results = [sent(row) for row in rows]
