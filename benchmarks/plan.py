@@ -23,6 +23,8 @@ class Plan:
     slow: int = 1_500  # T9: emails for each poller
     pollers: int = 4  # T9
     starts: int = 10  # T10
+    paced: int = 2_000  # T11
+    bulk: int = 1_000_000  # T12
 
 
 FULL = replace(Plan(), finished=10_000_000, future=1_000_000)
@@ -45,5 +47,7 @@ QUICK = Plan(
     slow=20,
     pollers=2,
     starts=1,
+    paced=30,
+    bulk=300,
 )
 """Everything once, in seconds: it shows that the benchmarks work, not how fast anything is."""

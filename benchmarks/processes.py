@@ -20,10 +20,12 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """Seconds that the sink lets pass: for a round trip to it, and between a final dot and its answer."""
+    """Seconds that the sink lets pass: for a round trip to it, and between a final dot and its answer. It tells the
+    times of messages to `watch`, or of all."""
 
     round_trip: float = 0.0
     dot_delay: float = 0.0
+    watch: str = ""
 
 
 AT_ONCE = Behaviour()

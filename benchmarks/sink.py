@@ -22,22 +22,31 @@ class Board:
     def __init__(self) -> None:
         self.begin()
 
-    def begin(self, round_trip: float = 0.0, dot_delay: float = 0.0) -> dict[str, Any]:
-        """Start to count. Seconds: of a round trip to this server, and from a final dot to its answer."""
+    def begin(self, round_trip: float = 0.0, dot_delay: float = 0.0, watch: str = "") -> dict[str, Any]:
+        """Start to count. Seconds: of a round trip to this server, and from a final dot to its answer. `times` are
+        those of messages to `watch`, or of all."""
         self.round_trip = round_trip
         self.dot_delay = dot_delay
+        self.watch = f"RCPT TO:<{watch}".encode() if watch else b""
         self.times = array("d")
+        self.count = 0
         self._processor = time.process_time()
         return {"begun": True}
 
     def report(self, what: object) -> dict[str, Any]:
         """What was counted; `first` and `last` are readings of the monotonic clock, which all processes share."""
-        facts: dict[str, Any] = {"count": len(self.times), "processor": time.process_time() - self._processor}
+        facts: dict[str, Any] = {"count": self.count, "processor": time.process_time() - self._processor}
         if self.times:
             facts |= {"first": self.times[0], "last": self.times[-1]}
         if what == "times":
             facts["times"] = self.times.tolist()
         return facts
+
+    def took(self, *, watched: bool) -> None:
+        """A message was taken."""
+        self.count += 1
+        if watched or not self.watch:
+            self.times.append(time.monotonic())
 
     def obey(self, order: dict[str, Any]) -> dict[str, Any]:
         """The answer to an order."""
@@ -52,6 +61,7 @@ class Session(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._buffer = b""
         self._in_data = False
+        self._watched = False  # whether this message is one to a recipient that is watched
         self._waiting = False  # for the delayed answer to a dot; what comes meanwhile stays in the buffer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -87,6 +97,8 @@ class Session(asyncio.Protocol):
                 found = buffer.find(b"\r\n", place)
                 if found < 0:
                     break
+                if self._board.watch:
+                    self._watched = self._watched or buffer.startswith(self._board.watch, place)
                 reply = self._reply(buffer[place : place + 4].upper())
                 # The end of the line that says DATA is the one before the dot where the message is empty.
                 place = found if reply.startswith(b"354") else found + 2
@@ -100,12 +112,16 @@ class Session(asyncio.Protocol):
             self._waiting = True
             self._loop.call_later(self._board.dot_delay, self._answer_dot)
             return b""
-        self._board.times.append(time.monotonic())
+        self._took()
         return b"250 taken\r\n"
+
+    def _took(self) -> None:
+        self._board.took(watched=self._watched)
+        self._watched = False
 
     def _answer_dot(self) -> None:
         self._waiting = False
-        self._board.times.append(time.monotonic())
+        self._took()
         self._say(b"250 taken\r\n")
         self._advance()
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks import crowds, inserts, latency, memory, pollers, starts, throughput
+from benchmarks import crowds, inserts, latency, memory, paces, pollers, starts, throughput, urgency
 from benchmarks.measure import Result
 from benchmarks.workbench import Workbench
 
@@ -18,4 +18,6 @@ TARGETS: dict[str, Callable[[Workbench], Result]] = {
     "T8": inserts.inserts,
     "T9": pollers.pollers,
     "T10": starts.status,
+    "T11": paces.paces,
+    "T12": urgency.urgency,
 }

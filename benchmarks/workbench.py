@@ -70,15 +70,22 @@ class Workbench:
 
     @contextmanager
     def outbox(
-        self, database: Database, *arguments: str, port: int = 0, module: Sequence[str] = ("outbox",)
+        self,
+        database: Database,
+        *arguments: str,
+        port: int = 0,
+        module: Sequence[str] = ("outbox",),
+        **variables: str,
     ) -> Iterator[Program]:
-        """`outbox …` as a process of its own, with its defaults; `port` and `module` replace sink and program."""
+        """`outbox …` as a process of its own, with its defaults and these variables; `port` and `module` replace sink
+        and program."""
         environment = settings(
             database.url,
             port or self.sink.port,
             OUTBOX_TEMPLATES=str(self.templates),
             OUTBOX_MAX_CONNECTIONS=str(CONNECTIONS),
             PYTHONPATH=str(ROOT),
+            **variables,
         )
         command = (sys.executable, "-m", *module, *arguments)
         with Program(command, self.new_file("log"), environment=environment) as program:
