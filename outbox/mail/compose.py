@@ -17,7 +17,7 @@ from outbox.core.message import check_size, date_of
 from outbox.mail.addressees import Addressees
 from outbox.mail.body import body_of
 from outbox.mail.columns import MAX_HEADERS, check_length, check_line, check_text, line_of, object_of, text_of
-from outbox.mail.headers import address_field, date_field, extra_field, field, sender_field, text_field
+from outbox.mail.headers import AUTOMATIC, address_field, date_field, extra_field, field, sender_field, text_field
 from outbox.mail.straight import straight
 from outbox.mail.templates import Content, Templates
 
@@ -135,11 +135,14 @@ def _address_fields(sender: Mailbox, reply_to: Sequence[Mailbox], to: Addressees
 
 
 def _free_fields(row: Claimed, subject: str | None) -> Iterator[str]:
-    """The subject and the extra headers."""
+    """The subject and the extra headers, and that a program wrote it, unless they say something else about that."""
     if subject:
         yield text_field("Subject", subject)
     check_length("headers", row.headers, MAX_HEADERS)
-    for name, value in object_of(row, "headers").items():
+    headers = object_of(row, "headers")
+    if not any(name.lower() == "auto-submitted" for name in headers):
+        yield AUTOMATIC
+    for name, value in headers.items():
         for line in value if isinstance(value, list) else [value]:
             fault = header_fault(name, line)
             if fault:

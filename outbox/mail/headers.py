@@ -21,6 +21,9 @@ FOLD = 76
 LONGEST_PHRASE = 60
 """Characters of a display name that stands as it is."""
 
+AUTOMATIC = "Auto-Submitted: auto-generated\r\n"
+"""Keeps absence notes and other answering programs quiet (RFC 3834 §5)."""
+
 _PRINTABLE = re.compile(r"[ -~]*")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")
 _LIKE_ENCODED = re.compile(r"=\?[^?]*\?[bqBQ]\?")

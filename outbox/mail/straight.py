@@ -11,7 +11,7 @@ from outbox.core.address import Mailbox
 from outbox.core.claim import Claimed
 from outbox.core.message import date_of
 from outbox.mail.addressees import Addressees
-from outbox.mail.headers import FOLD, LONGEST_PHRASE, date_field, sender_field
+from outbox.mail.headers import AUTOMATIC, FOLD, LONGEST_PHRASE, date_field, sender_field
 from outbox.mail.part import Part, boundary_of, text_part
 from outbox.mail.templates import Content
 
@@ -48,7 +48,7 @@ def _header(row: Claimed, recipient: Mailbox, sender: Mailbox, subject: str | No
         return None
     return (
         f"{date_field(date_of(message_id, row.created_at))}Message-ID: {message_id}\r\n"
-        f"{sender_field(sender, utf8=False)}To: {shown}\r\nSubject: {subject}\r\nMIME-Version: 1.0\r\n"
+        f"{sender_field(sender, utf8=False)}To: {shown}\r\nSubject: {subject}\r\n{AUTOMATIC}MIME-Version: 1.0\r\n"
     )
 
 

@@ -22,7 +22,7 @@ ANY_TEXT = st.one_of(st.text(max_size=40), st.lists(NASTY | st.text(max_size=8),
 ONE_LINE = ANY_TEXT.map(lambda text: re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", " ", text).strip())
 STORABLE = ANY_TEXT.map(lambda text: re.sub(r"[\0\ud800-\udfff]", "", text))
 
-EXPECTED_NAMES = {"Date", "Message-ID", "From", "Reply-To", "To", "Cc", "Subject", "MIME-Version"}
+EXPECTED_NAMES = {"Date", "Message-ID", "From", "Reply-To", "To", "Cc", "Subject", "Auto-Submitted", "MIME-Version"}
 BODY_NAMES = {"Content-Type", "Content-Transfer-Encoding"}
 
 

@@ -33,11 +33,24 @@ def test_the_fields_come_in_their_order():
         b"To: ada@example.org",
         b"Cc: c@example.org",
         b"Subject: Hi",
+        b"Auto-Submitted: auto-generated",
         b"X-Note: n",
         b"MIME-Version: 1.0",
         b'Content-Type: text/plain; charset="utf-8"',
         b"Content-Transfer-Encoding: 7bit",
     ]
+
+
+@pytest.mark.parametrize("columns", [{}, {"headers": "{}"}, {"headers": '{"X-Note": "n"}'}, {"cc_addrs": "c@d.cc"}])
+def test_every_email_says_that_a_program_wrote_it(columns):
+    assert read(composed(**columns).content).get_all("Auto-Submitted") == ["auto-generated"]
+
+
+@pytest.mark.parametrize("name", ["Auto-Submitted", "AUTO-submitted"])
+@pytest.mark.parametrize("value", ["no", "auto-replied"])
+def test_what_a_row_says_about_who_wrote_it_is_sent_as_it_is(name, value):
+    message = read(composed(headers=json.dumps({name: value})).content)
+    assert message.get_all("Auto-Submitted") == [value]
 
 
 def test_bcc_is_in_the_envelope_and_nowhere_in_the_message():

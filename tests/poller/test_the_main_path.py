@@ -14,6 +14,7 @@ async def test_a_bare_insert_is_a_complete_email_and_ends_sent(insert, drain, sm
     assert message.recipients == ["ada@example.org"]
     assert message.sender == "shop@example.org"
     assert message.message["To"] == "Ada <ada@example.org>"
+    assert message.message["Auto-Submitted"] == "auto-generated"
     assert message.message.get_content().strip() == "Hello"
     sent = await row(id)
     assert (sent.status, sent.attempts, sent.due_at, sent.last_error) == ("sent", 1, None, None)
@@ -21,6 +22,12 @@ async def test_a_bare_insert_is_a_complete_email_and_ends_sent(insert, drain, sm
     assert sent.claim_token is None
     assert message.message["Message-ID"] == sent.message_id
     assert await attempts(id) == [(1, "ada@example.org", "accepted", 250)]
+
+
+async def test_an_email_that_a_person_wrote_says_so_by_its_headers(insert, drain, smtpd):
+    await insert(headers='{"Auto-Submitted": "no"}')
+    await drain()
+    assert smtpd.messages[0].message.get_all("Auto-Submitted") == ["no"]
 
 
 async def test_what_is_rolled_back_never_existed(engine, drain, smtpd):
