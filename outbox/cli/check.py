@@ -116,7 +116,7 @@ def _templates(settings: "Settings") -> list[Finding]:
     faults = templates.compile_all()
     if faults:
         return [Finding("templates", fault, good=False) for fault in faults]
-    return [Finding("templates", f"{len(templates.names())} in {settings.templates}")]
+    return [Finding("templates", f"{len(templates.folder.names())} in {settings.templates}")]
 
 
 def unknown_variables() -> list[str]:

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from outbox.core.address import Mailbox
 from outbox.core.claim import AttachedFile, Claimed
@@ -33,8 +33,10 @@ from outbox.mail.frames import (
     write_progress,
 )
 from outbox.mail.plain_text import text_of_html
-from outbox.mail.templates import Templates
 from outbox.tuning import give_large_blocks_back
+
+if TYPE_CHECKING:
+    from outbox.mail.templates import Templates
 
 READ_AHEAD = 1 << 16
 """Bytes that are read at once: the requests of many small rows."""
@@ -146,8 +148,17 @@ def _reply(row: Claimed, files: Sequence[AttachedFile], ground: Ground) -> Itera
 
 def _ground(settings: dict[str, Any]) -> Ground:
     folder = settings["templates"]
-    templates = None if folder is None else Templates(Path(folder))
+    templates = None if folder is None else _templates(Path(folder))
     return Ground(sender=Mailbox(*settings["sender"]), templates=templates, max_size=settings["max_size"])
+
+
+def _templates(folder: Path) -> "Templates":
+    """With everything that they may need loaded, while there is no bound yet."""
+    from outbox.mail.styles import with_inline_styles
+    from outbox.mail.templates import Templates
+
+    with_inline_styles("", "<style></style>")
+    return Templates(folder)
 
 
 def _bound_memory(limit: int) -> None:

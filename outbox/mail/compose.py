@@ -7,7 +7,7 @@ takes. Nothing in a row can add a header: every column is checked before it is w
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from outbox.core.address import Mailbox, parse_list, parse_mailbox
 from outbox.core.claim import AttachedFile, Claimed
@@ -17,9 +17,12 @@ from outbox.core.message import check_size, date_of
 from outbox.mail.addressees import Addressees
 from outbox.mail.body import body_of
 from outbox.mail.columns import MAX_HEADERS, check_length, check_line, check_text, line_of, object_of, text_of
+from outbox.mail.content import Content
 from outbox.mail.headers import AUTOMATIC, address_field, date_field, extra_field, field, sender_field, text_field
 from outbox.mail.straight import straight
-from outbox.mail.templates import Content, Templates
+
+if TYPE_CHECKING:
+    from outbox.mail.templates import Templates  # it brings Jinja2 and Babel, which only a child has use for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +31,7 @@ class Ground:
 
     sender: Mailbox
     """For rows that name none."""
-    templates: Templates | None
+    templates: "Templates | None"
     """None where no folder is configured."""
     max_size: int
     """Characters and bytes that the bodies and files of a message may have together."""

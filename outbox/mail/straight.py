@@ -11,9 +11,9 @@ from outbox.core.address import Mailbox
 from outbox.core.claim import Claimed
 from outbox.core.message import date_of
 from outbox.mail.addressees import Addressees
+from outbox.mail.content import Content
 from outbox.mail.headers import AUTOMATIC, FOLD, LONGEST_PHRASE, date_field, sender_field
 from outbox.mail.part import Part, boundary_of, text_part
-from outbox.mail.templates import Content
 
 _RARE = attrgetter("cc_addrs", "bcc_addrs", "reply_to", "headers")
 _NONE = (None,) * 4

@@ -1,104 +1,104 @@
 """Templates: Jinja2 files of one folder, rendered in a sandbox; what is wrong in one is told by file, line and name.
 
-`NAME.subject.txt`, `NAME.txt`, `NAME.html`; each may have variants by language (`NAME.de.html`). The lines of blocks
-(`{% … %}`) leave no blank lines behind. Values are escaped in `.html` files only.
+`NAME.subject.txt`, `NAME.txt`, `NAME.html`, and whatever they extend and include; each may have variants by language
+(`NAME.de.html`). The lines of blocks (`{% … %}`) leave no blank lines behind. Values are escaped in `.html` files only,
+whose `<style>` is inlined.
 """
 
-import re
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from jinja2.exceptions import TemplateNotFound, TemplatesNotFound, TemplateSyntaxError
+from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from outbox.core.errors import ContentError
 from outbox.core.text import clean_text
-
-_NAME = re.compile(r"\w[\w.+-]*(?:/\w[\w.+-]*)*")  # nothing hidden, absolute or upwards
-_LOCALE = re.compile(r"[A-Za-z]{1,8}(?:[-_][A-Za-z0-9]{1,8})*")
-_VARIANT = re.compile(r"\.[a-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*$")
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What a row says, as a person would read it."""
-
-    subject: str | None
-    text: str | None
-    html: str | None
+from outbox.mail.catalogues import Catalogues
+from outbox.mail.content import Content
+from outbox.mail.filters import FILTERS
+from outbox.mail.folder import CATALOGUES, ENDINGS, Folder, is_name
+from outbox.mail.language import VOICE, Voice, language_of
+from outbox.mail.styles import with_inline_styles
 
 
 class Templates:
     """The templates of one folder. Compiled once each; a file that changes is compiled again."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder.absolute()
-        self._environment = ImmutableSandboxedEnvironment(
-            loader=_Folder(self._folder),
+    def __init__(self, path: Path) -> None:
+        self.folder = Folder(path)
+        self.catalogues = Catalogues(self.folder.path / CATALOGUES)
+        self.environment = _Environment(
+            folder=self.folder,
+            loader=_Loader(self.folder.path),
             undefined=StrictUndefined,
             autoescape=lambda name: name is not None and name.endswith(".html"),
             trim_blocks=True,
             lstrip_blocks=True,
+            extensions=["jinja2.ext.i18n"],
+            cache_size=-1,
         )
+        self.environment.filters.update(FILTERS)
+        _install_translations(self.environment)
 
     def render(self, name: str, context: Mapping[str, Any], locale: str | None = None) -> Content:
         """The content of template `name`. Raises ContentError, in one line, for whatever goes wrong."""
-        if not _NAME.fullmatch(name):
+        if not is_name(name):
             raise ContentError(f"template {clean_text(name, 80)!r}: not a template name (letters, digits, _ . - /)")
-        tags = list(_tags(locale))
-        subject, text, html = (self._render(name, tags, ending, context) for ending in ("subject.txt", "txt", "html"))
+        language = language_of(locale)
+        token = VOICE.set(Voice(language, self.catalogues.of(language.variants)))
+        try:
+            values = {"locale": language.tag, **context}
+            subject, text, html = (self._render(name, language.variants, ending, values) for ending in ENDINGS)
+        finally:
+            VOICE.reset(token)
         if text is None and html is None:
-            raise ContentError(f"template {name!r} not found: there is no {name}.txt or {name}.html in {self._folder}")
+            raise ContentError(
+                f"template {name!r} not found: there is no {name}.txt or {name}.html in {self.folder.path}"
+            )
         if subject is not None:
             subject = subject.strip()
             if len(subject.splitlines()) > 1:
                 raise ContentError(f"{name}.subject.txt: the subject has a line break")
         return Content(subject, text, html)
 
-    def names(self) -> list[str]:
-        """The names `render` takes. Files that begin with `_` are parts of others."""
-        stems = {file.rpartition(".")[0] for file in self._files() if not file.endswith(".subject.txt")}
-        plain = {stem for stem in stems if _VARIANT.sub("", stem) not in stems - {stem}}
-        return sorted(stem for stem in plain if not stem.rpartition("/")[2].startswith("_"))
-
     def compile_all(self) -> list[str]:
         """What is wrong with the syntax of any file, a line each; empty where all is well."""
-        if not self._folder.is_dir():
-            return [f"template folder {str(self._folder)!r} does not exist; set OUTBOX_TEMPLATES"]
+        if not self.folder.path.is_dir():
+            return [f"template folder {str(self.folder.path)!r} does not exist; set OUTBOX_TEMPLATES"]
         faults = []
-        for file in self._files():
+        for file in self.folder.files():
             try:
-                self._environment.get_template(file)
+                self.environment.get_template(file)
             except Exception as error:  # noqa: BLE001  # a template is a program and can raise anything
                 faults.append(str(self._told(file, error)))
+        for language in self.catalogues.languages():
+            try:
+                self.catalogues.of([language])
+            except ContentError as error:
+                faults.append(str(error))
         return faults
 
-    def _files(self) -> list[str]:
-        files = (file.relative_to(self._folder).as_posix() for file in self._folder.rglob("*") if file.is_file())
-        return sorted(file for file in files if _NAME.fullmatch(file) and file.endswith((".txt", ".html")))
-
-    def _render(self, name: str, tags: list[str], ending: str, context: Mapping[str, Any]) -> str | None:
-        """The rendered file for the first of `tags` that has one, or the one without; None where there is none."""
-        file = f"{name}.{ending}"
+    def _render(self, name: str, variants: tuple[str, ...], ending: str, values: Mapping[str, Any]) -> str | None:
+        """The rendered file for the first of `variants` that has one, or the one without; None where there is none."""
+        file = self.folder.nearest(f"{name}.{ending}", variants)
         try:
-            template = self._find([*(f"{name}.{tag}.{ending}" for tag in tags), file])
+            template = self._find(file)
             if template is None:
                 return None
-            file = template.name or file
-            return template.render(context)
+            rendered = template.render(values)
         except MemoryError:  # told by whoever has set the bound
             raise
         except Exception as error:
             raise self._told(file, error) from error
+        return with_inline_styles(file, rendered) if ending == "html" else rendered
 
-    def _find(self, files: list[str]) -> Template | None:
+    def _find(self, file: str) -> Template | None:
         try:
-            template = self._environment.select_template(files)
-        except TemplatesNotFound:
+            template = self.environment.get_template(file)
+        except TemplateNotFound:
             return None
         if not isinstance(template.globals, dict):
             template.globals = dict(template.globals)  # it is copied for each rendering, and is ten times as fast so
@@ -112,30 +112,47 @@ class Templates:
         else:
             for frame, number in traceback.walk_tb(error.__traceback__):
                 path = Path(frame.f_code.co_filename)
-                if path.is_relative_to(self._folder):
-                    file, line = path.relative_to(self._folder).as_posix(), number
+                if path.is_relative_to(self.folder.path):
+                    file, line = path.relative_to(self.folder.path).as_posix(), number
         place = f"{file} line {line}" if line else file
         return ContentError(f"{place}: {_what(error)}")
 
 
-class _Folder(FileSystemLoader):
+class _Environment(ImmutableSandboxedEnvironment):
+    """The sandbox. What a template extends, includes and imports is looked for in its language as well."""
+
+    def __init__(self, folder: Folder, **options: Any) -> None:
+        super().__init__(**options)
+        self._folder = folder
+
+    def join_path(self, template: str, parent: str) -> str:  # noqa: ARG002  # names are relative to the folder only
+        """See Jinja2. Without a rendering under way (while a file is looked at), it is the plain file."""
+        voice = VOICE.get(None)
+        return self._folder.nearest(template, voice.language.variants) if voice else template
+
+
+class _Loader(FileSystemLoader):
     """The loader; names are checked here, so that `include` and `extends` cannot leave the folder either."""
 
     def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
-        if not _NAME.fullmatch(template):
+        if not is_name(template):
             raise TemplateNotFound(template)
         return super().get_source(environment, template)
 
 
-def _tags(locale: str | None) -> Iterator[str]:
-    """The endings to look for, the most special first, in both spellings: de-AT, de_AT, de. Raises ContentError."""
-    if not locale:
-        return
-    if not _LOCALE.fullmatch(locale):
-        raise ContentError(f"locale {clean_text(locale, 40)!r} is not a language tag like de or de-AT")
-    parts = re.split("[-_]", locale)
-    for length in range(len(parts), 0, -1):
-        yield from dict.fromkeys(("-".join(parts[:length]), "_".join(parts[:length])))
+def _install_translations(environment: Environment) -> None:
+    """`_("…")`, `{% trans %}` and their kin: each asks for the catalogue of the email that is being rendered."""
+    gettext, ngettext, pgettext, npgettext = map(_spoken, ("gettext", "ngettext", "pgettext", "npgettext"))
+    environment.install_gettext_callables(  # type: ignore[attr-defined]  # added by the extension
+        gettext, ngettext, newstyle=True, pgettext=pgettext, npgettext=npgettext
+    )
+
+
+def _spoken(form: str) -> Callable[..., str]:
+    def spoken(*texts: Any) -> str:
+        return str(getattr(VOICE.get().catalogue, form)(*texts))
+
+    return spoken
 
 
 def _what(error: Exception) -> str:

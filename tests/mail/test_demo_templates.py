@@ -45,7 +45,7 @@ class Nesting(HTMLParser):
 
 def test_there_are_the_three_notifications_every_product_has():
     templates = Templates(DEMO / "templates")
-    assert templates.names() == sorted(CONTEXTS)
+    assert templates.folder.names() == sorted(CONTEXTS)
     assert templates.compile_all() == []
 
 

@@ -12,8 +12,8 @@ from outbox.core.errors import ContentError
 from outbox.core.message import Message
 from outbox.mail import compose as general
 from outbox.mail.addressees import Addressees, addressees
+from outbox.mail.content import Content
 from outbox.mail.straight import straight
-from outbox.mail.templates import Content
 from tests.mail.rows import MESSAGE_ID, SHOP, claimed, composed
 
 EDGES = [
@@ -70,6 +70,7 @@ IDS = [
     "x",
     b"<20260102T030405.0a.7@x.example>",
 ]
+HEADERS = [None, None, "{}", "", "null", '{"X-Note": "x"}', '{"Auto-Submitted": "no"}', "["]
 MESSAGE_IDS = st.sampled_from([MESSAGE_ID] * 5 + IDS) | st.builds("<20260102T030405.0a.7@{}>".format, NASTY)
 MOMENTS = st.sampled_from([datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=timezone(timedelta(hours=2)))])
 
@@ -90,7 +91,7 @@ def outcome(**columns: object) -> Message | str:
             "cc_addrs": RARE,
             "bcc_addrs": RARE,
             "reply_to": RARE,
-            "headers": st.sampled_from([None, None, "{}", "", '{"X-Note": "x"}', '{"Auto-Submitted": "no"}', "["]),
+            "headers": st.sampled_from(HEADERS),
             "message_id": MESSAGE_IDS,
             "created_at": MOMENTS,
         },

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from outbox.core.errors import ContentError
-from outbox.mail.templates import Content, Templates
+from outbox.mail.content import Content
+from outbox.mail.templates import Templates
 from tests.mail.rows import composed, read, text_of
 
 
@@ -152,7 +153,7 @@ def test_names_lists_what_can_be_rendered(folder):
     )
     (folder.path / "orders").mkdir()
     (folder.path / "orders" / "paid.html").write_text("")
-    assert templates.names() == ["a", "b", "only.de", "orders/paid"]
+    assert templates.folder.names() == ["a", "b", "only.de", "orders/paid"]
     assert templates.render("orders/paid", {}, None).html == ""
 
 

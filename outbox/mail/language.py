@@ -1,0 +1,63 @@
+"""The language of an email: from the tag of its row to the variants that are looked for, and to what Babel knows."""
+
+import re
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from gettext import NullTranslations
+
+from babel import Locale, UnknownLocaleError
+
+from outbox.core.errors import ContentError
+from outbox.core.text import clean_text
+
+DEFAULT = "en"
+"""How dates and numbers are written for a row without a locale, or with one that Babel does not know."""
+
+_LOCALE = re.compile(r"[A-Za-z]{1,8}(?:[-_][A-Za-z0-9]{1,8})*")
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """What is rendered in it, and where its words and forms come from."""
+
+    tag: str
+    """For `<html lang="…">`: `de-AT`; `DEFAULT` where the row names none."""
+    variants: tuple[str, ...]
+    """What to look for, the most special first, in both spellings: de-AT, de_AT, de. Empty where the row names none."""
+    locale: Locale
+    """The nearest that Babel knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """What the template that is being rendered speaks with."""
+
+    language: Language
+    catalogue: NullTranslations
+
+
+VOICE: ContextVar[Voice] = ContextVar("voice")
+"""That of the template that is being rendered: filters and translations are the same functions for every language."""
+
+
+@lru_cache(maxsize=256)
+def language_of(locale: str | None) -> Language:
+    """The language of a row. Raises ContentError where its locale is no language tag."""
+    if not locale:
+        return Language(DEFAULT, (), Locale(DEFAULT))
+    if not _LOCALE.fullmatch(locale):
+        raise ContentError(f"locale {clean_text(locale, 40)!r} is not a language tag like de or de-AT")
+    parts = re.split("[-_]", locale)
+    shorter = [parts[:length] for length in range(len(parts), 0, -1)]
+    variants = tuple(dict.fromkeys(separator.join(some) for some in shorter for separator in "-_"))
+    return Language("-".join(parts), variants, _known(shorter))
+
+
+def _known(shorter: list[list[str]]) -> Locale:
+    for parts in shorter:
+        try:
+            return Locale.parse("_".join(parts))
+        except (UnknownLocaleError, ValueError):
+            continue
+    return Locale(DEFAULT)
