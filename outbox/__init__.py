@@ -9,14 +9,16 @@ These names need nothing but SQLAlchemy. `Poller` and `Settings`, which send, ar
 
 from typing import TYPE_CHECKING, Any
 
+from outbox.core.unsubscribe import unsubscribe
 from outbox.db.models import Attachment, Email
 from outbox.enqueue import enqueue, enqueue_sync
+from outbox.invitation import invitation
 
 if TYPE_CHECKING:
     from outbox.daemon import Poller
     from outbox.settings import Settings
 
-__all__ = ["Attachment", "Email", "Poller", "Settings", "enqueue", "enqueue_sync"]
+__all__ = ["Attachment", "Email", "Poller", "Settings", "enqueue", "enqueue_sync", "invitation", "unsubscribe"]
 
 
 def __getattr__(name: str) -> Any:

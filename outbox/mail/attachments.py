@@ -11,7 +11,7 @@ from outbox.core.errors import ContentError
 from outbox.core.text import clean_text
 from outbox.mail.columns import check_line
 from outbox.mail.headers import field
-from outbox.mail.part import Part, base64_lines, is_seven_bit, with_crlf
+from outbox.mail.part import Part, base64_lines, is_seven_bit, with_crlf, with_semicolons
 
 _TYPES = {
     **mimetypes.MimeTypes().types_map[True],  # the built-in table: the same on every machine
@@ -32,9 +32,9 @@ _MAX_NAME = 255
 
 def file_part(file: AttachedFile) -> Part:
     """`file` as a part: inline where it has a `cid`, else an attachment. Raises ContentError, which names the file."""
-    name = _file_name(file)
+    name = file_name(file)
     where = f"attachment {clean_text(name, 80)!r}"
-    main, parameters = _content_type(where, name, file.content_type)
+    main, parameters = content_type_of(where, name, file.content_type)
     body: tuple[bytes, ...] | None = None
     if main.startswith("message/"):  # must not be base64 (RFC 2046 §5.2.1)
         lines = with_crlf(file.content)
@@ -49,9 +49,9 @@ def file_part(file: AttachedFile) -> Part:
         parameters = [*parameters, f'name="{_ascii_name(name)}"']
     disposition = "inline" if file.cid else "attachment"
     headers = [
-        field("Content-Type", _with_semicolons([main, *parameters])),
+        field("Content-Type", with_semicolons([main, *parameters])),
         field("Content-Transfer-Encoding", ["base64" if body is None else "7bit"]),
-        field("Content-Disposition", _with_semicolons([disposition, *_name_parameters(name)])),
+        field("Content-Disposition", with_semicolons([disposition, *_name_parameters(name)])),
     ]
     if file.cid:
         headers.append(field("Content-ID", [f"<{content_id(where, file.cid)}>"]))
@@ -66,8 +66,8 @@ def content_id(where: str, cid: str) -> str:
     return bare
 
 
-def _file_name(file: AttachedFile) -> str:
-    """The name without its folders."""
+def file_name(file: AttachedFile) -> str:
+    """The name without its folders. Raises ContentError."""
     name = re.split(r"[/\\]", check_line("attachment filename", file.filename))[-1].strip()
     if name in {"", ".", ".."}:
         raise ContentError(f"attachment filename: {clean_text(file.filename, 80)!r} names no file")
@@ -76,8 +76,8 @@ def _file_name(file: AttachedFile) -> str:
     return name
 
 
-def _content_type(where: str, name: str, given: str | None) -> tuple[str, list[str]]:
-    """`type/subtype` in lower case, and its parameters."""
+def content_type_of(where: str, name: str, given: str | None) -> tuple[str, list[str]]:
+    """`type/subtype` in lower case, and its parameters. Raises ContentError, which begins with `where`."""
     if given is None:
         return _TYPES.get(PurePosixPath(name).suffix.lower(), "application/octet-stream"), []
     match = _CONTENT_TYPE.fullmatch(check_line(where, given))
@@ -96,11 +96,6 @@ def _charset(content: bytes) -> list[str]:
     except UnicodeDecodeError:
         return []
     return ['charset="utf-8"']
-
-
-def _with_semicolons(tokens: list[str]) -> list[str]:
-    *first, last = tokens
-    return [*(f"{token};" for token in first), last]
 
 
 def _is_plain(name: str) -> bool:

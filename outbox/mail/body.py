@@ -1,11 +1,12 @@
 """The body of a message: which parts there are and how they nest (RFC 2046 §5.1, RFC 2387).
 
 mixed
-├── alternative          where there are text and HTML
+├── alternative          where there are text and HTML, or an invitation
 │   ├── text/plain
-│   └── related          where files have a `cid`
-│       ├── text/html
-│       └── inline files
+│   ├── related          where files have a `cid`
+│   │   ├── text/html
+│   │   └── inline files
+│   └── text/calendar    an invitation, which is attached as well
 └── attachments
 """
 
@@ -15,6 +16,7 @@ from outbox.core.claim import AttachedFile
 from outbox.core.errors import ContentError
 from outbox.core.text import clean_text
 from outbox.mail.attachments import content_id, file_part
+from outbox.mail.calendar import with_invitation
 from outbox.mail.part import Part, multipart, text_part
 from outbox.mail.plain_text import text_of_html
 
@@ -22,22 +24,30 @@ from outbox.mail.plain_text import text_of_html
 def body_of(text: str | None, html: str | None, files: Sequence[AttachedFile], message_id: str) -> Part:
     """The body as one part; HTML alone gets a text derived from it. Raises ContentError for a file that cannot go."""
     _check_content_ids(files)
+    files, invitation = with_invitation(files)
     html = None if _blank(html) else html
-    inline = [file for file in files if html and file.cid]
-    attached = [file for file in files if not (html and file.cid)]
+    alternatives: list[Part] = []
     if html is None:
-        part = text_part("plain", text or "")
+        alternatives.append(text_part("plain", text or ""))
     else:
-        part = text_part("html", html)
-        if inline:
-            parts = [part, *map(file_part, inline)]
-            part = multipart("related", message_id, parts, 'type="text/html"')
         readable = text_of_html(html) if _blank(text) else text
         if readable:
-            part = multipart("alternative", message_id, [text_part("plain", readable), part])
+            alternatives.append(text_part("plain", readable))
+        alternatives.append(_shown(html, files, message_id))
+    if invitation:
+        alternatives.append(invitation)
+    part = multipart("alternative", message_id, alternatives) if len(alternatives) > 1 else alternatives[0]
+    attached = [file for file in files if not (html and file.cid)]
     if attached:
         part = multipart("mixed", message_id, [part, *map(file_part, attached)])
     return part
+
+
+def _shown(html: str, files: Sequence[AttachedFile], message_id: str) -> Part:
+    """The HTML with what it shows."""
+    part = text_part("html", html)
+    inline = [file_part(file) for file in files if file.cid]
+    return multipart("related", message_id, [part, *inline], 'type="text/html"') if inline else part
 
 
 def _blank(text: str | None) -> bool:

@@ -23,7 +23,7 @@ class Part(NamedTuple):
     body: tuple[bytes, ...]
 
 
-def text_part(subtype: str, text: str) -> Part:
+def text_part(subtype: str, text: str, *parameters: str) -> Part:
     """Text as UTF-8 with CRLF line ends, quoted-printable unless little of it would stay readable."""
     octets, encoding = lines_of(text), "7bit"
     body: tuple[bytes, ...] = (octets,)
@@ -33,13 +33,13 @@ def text_part(subtype: str, text: str) -> Part:
             body, encoding = base64_lines(octets), "base64"
         else:
             body, encoding = (b2a_qp(octets),), "quoted-printable"
-    return Part(text_header(subtype, encoding), body)
+    return Part(text_header(subtype, encoding, *parameters), body)
 
 
 @lru_cache
-def text_header(subtype: str, encoding: str) -> str:
+def text_header(subtype: str, encoding: str, *parameters: str) -> str:
     """The header of a text."""
-    kind = field("Content-Type", [f"text/{subtype};", 'charset="utf-8"'])
+    kind = field("Content-Type", with_semicolons([f"text/{subtype}", 'charset="utf-8"', *parameters]))
     return kind + field("Content-Transfer-Encoding", [encoding])
 
 
@@ -50,8 +50,14 @@ def multipart(subtype: str, message_id: str, parts: Sequence[Part], *parameters:
     pieces: list[bytes] = []
     for part in parts:
         pieces += (delimiter, b"\r\n", part.header.encode("ascii"), b"\r\n", *part.body, b"\r\n")
-    tokens = [f"multipart/{subtype};", *(f"{parameter};" for parameter in parameters), f'boundary="{boundary}"']
+    tokens = with_semicolons([f"multipart/{subtype}", *parameters, f'boundary="{boundary}"'])
     return Part(field("Content-Type", tokens), (*pieces, delimiter, b"--\r\n"))
+
+
+def with_semicolons(tokens: Sequence[str]) -> list[str]:
+    """A value and its parameters, as they stand in a field."""
+    *first, last = tokens
+    return [*(f"{token};" for token in first), last]
 
 
 def boundary_of(subtype: str, message_id: str) -> str:

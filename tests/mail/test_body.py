@@ -144,11 +144,9 @@ def test_a_type_that_is_not_given_follows_from_the_name(filename, content_type):
     assert only_file(filename=filename).get_content_type() == content_type
 
 
-def test_a_calendar_keeps_its_method_and_gets_its_charset():
-    part = only_file(
-        filename="a.ics", content="BEGIN:VCALENDAR é".encode(), content_type="text/calendar; method=REQUEST"
-    )
-    assert dict(part["Content-Type"].params) == {"method": "REQUEST", "charset": "utf-8"}
+def test_a_calendar_without_a_method_is_a_file_with_its_charset():
+    part = only_file(filename="a.ics", content="BEGIN:VCALENDAR é".encode(), content_type="text/calendar; x=y")
+    assert dict(part["Content-Type"].params) == {"x": "y", "charset": "utf-8"}
     assert part.get_content() == "BEGIN:VCALENDAR é"
 
 
