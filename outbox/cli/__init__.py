@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from outbox.cli import check, develop, pausing, release, resolve, rows, running, send, show, status
+from outbox.cli import check, develop, pausing, preview, release, resolve, rows, running, send, show, status
 from outbox.cli.access import Access, refuse_password, require_folder
 from outbox.cli.output import FULL, complain, give_up_stdout, open_closed_streams
 from outbox.core.errors import DatabaseError, OutboxError, SettingsError
@@ -41,6 +41,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "pause": pausing.pause,
     "resume": pausing.resume,
     "check": check.check,
+    "preview": preview.preview,
     "catch": develop.catch,
     "demo": develop.demo,
 }

@@ -3,12 +3,13 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
 
 from outbox.cli.access import migrated_database, settings_of
+from outbox.cli.check_templates import check_templates
+from outbox.cli.finding import Finding
 from outbox.cli.output import one_line
 from outbox.core.errors import DatabaseError, SettingsError
 from outbox.core.outcome import Fault
@@ -18,22 +19,6 @@ if TYPE_CHECKING:
 
 OTHER_VARIABLES = frozenset({"OUTBOX_CONFIG", "OUTBOX_DEBUG"})
 """Variables that are ours without being settings."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the answer."""
-
-    subject: str
-    text: str
-    good: bool = True
-    warning: bool = False
-    """To be acted upon, but mail goes out: no reason to fail."""
-
-    @property
-    def mark(self) -> str:
-        """What its line begins with."""
-        return "!" if self.warning else "✓" if self.good else "✗"
 
 
 def check(context: typer.Context) -> None:
@@ -64,7 +49,7 @@ async def _findings(settings: "Settings") -> AsyncIterator[Finding]:
     checks = [_transport(name, one) for name, one in settings.transports.items()]
     for finished in asyncio.as_completed(checks):
         yield await finished
-    for finding in _templates(settings):
+    async for finding in check_templates(settings):
         yield finding
 
 
@@ -105,18 +90,6 @@ async def _transport(name: str, settings: "TransportSettings") -> Finding:
     if isinstance(found, Fault):
         return Finding(subject, f"{found.reason}; check its url {settings.smtp_url} and the server", good=False)
     return Finding(subject, f"{settings.smtp_url}: {found}")
-
-
-def _templates(settings: "Settings") -> list[Finding]:
-    if settings.templates is None:
-        return [Finding("templates", "no folder set (OUTBOX_TEMPLATES); only literal content can be sent")]
-    from outbox.mail.templates import Templates
-
-    templates = Templates(settings.templates)
-    faults = templates.compile_all()
-    if faults:
-        return [Finding("templates", fault, good=False) for fault in faults]
-    return [Finding("templates", f"{len(templates.folder.names())} in {settings.templates}")]
 
 
 def unknown_variables() -> list[str]:

@@ -1,7 +1,6 @@
 """`send`: enqueue one email, and on request wait for what comes of it."""
 
 import asyncio
-import json
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ import typer
 from outbox.cli.access import migrated_database, settings_of
 from outbox.cli.explain import look_around, why_not_sent
 from outbox.cli.output import complain, give_up_stdout, one_line
+from outbox.cli.rendering import context_of
 from outbox.core.duration import format_duration, parse_duration
 from outbox.core.status import FINAL, Status
 
@@ -77,7 +77,7 @@ def send(
             attach=attach or [],
             headers=_headers(header or []),
             template=template,
-            context=_context(template_context),
+            context=None if template_context is None else context_of(template_context),
             locale=locale,
             priority=priority,
             due_at=_due(due_at, delay),
@@ -124,24 +124,6 @@ def _headers(lines: list[str]) -> dict[str, Any] | None:
             raise ValueError(f"--header {name!r} is given twice")
         headers[name] = value.strip()
     return headers or None
-
-
-def _context(text: str | None) -> Any:
-    if text is None:
-        return None
-    if not text.lstrip().startswith("{"):
-        try:
-            text = Path(text).read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise ValueError(f"--context {text!r} is neither a JSON object nor a file with one: {why}") from None
-    try:
-        context = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"--context is not JSON: {error}") from None
-    if not isinstance(context, dict):
-        raise ValueError(f"--context must be a JSON object, {{…}}, not {type(context).__name__}")  # noqa: TRY004  # wrong input, like the others here
-    return context
 
 
 def _due(due_at: str | None, delay: float | None) -> datetime | None:

@@ -8,6 +8,7 @@ from outbox.db.schema import HEAD
 def test_everything_in_order_is_exit_0(shell, catch, outbox_db, tmp_path):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "welcome.txt").write_text("Hello {{ name }}")
+    (tmp_path / "templates" / "welcome.sample.json").write_text('{"name": "Ada"}')
     answer = shell("check", OUTBOX_SMTP_URL=catch.url, OUTBOX_TEMPLATES="templates")
     assert (answer.code, answer.err) == (0, "")
     marks = [line[0] for line in answer.out.splitlines() if not line.startswith("! sqlite")]
@@ -71,7 +72,7 @@ def test_a_sqlite_with_the_wal_reset_bug_is_a_warning(outbox, outbox_db, monkeyp
 
 
 def test_a_warning_fails_nothing():
-    from outbox.cli.check import Finding
+    from outbox.cli.finding import Finding
 
     warning = Finding("sqlite", "old", warning=True)
     assert (warning.good, warning.mark) == (True, "!")

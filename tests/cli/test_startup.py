@@ -26,7 +26,21 @@ def test_status_loads_neither_alembic_nor_smtp_nor_templates(outbox_db):
 
 @pytest.mark.parametrize(
     "command",
-    ["migrate", "run", "send", "status", "list", "show", "retry", "cancel", "resolve", "check", "catch", "demo"],
+    [
+        "migrate",
+        "run",
+        "send",
+        "status",
+        "list",
+        "show",
+        "retry",
+        "cancel",
+        "resolve",
+        "check",
+        "preview",
+        "catch",
+        "demo",
+    ],
 )
 def test_every_command_explains_itself(outbox, command):
     answer = outbox(command, "--help")

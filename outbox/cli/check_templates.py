@@ -1,0 +1,88 @@
+"""`check` of the templates: each is rendered with its sample in every language it differs in."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
+
+from outbox.cli.finding import Finding
+from outbox.cli.rendering import Drafts, drafts
+from outbox.core.errors import ContentError, NotNowError
+
+if TYPE_CHECKING:
+    from outbox.mail.templates import Templates
+    from outbox.settings import Settings
+
+
+async def check_templates(settings: "Settings") -> AsyncIterator[Finding]:
+    """What is wrong with them, a template after the other, and how many there are."""
+    if settings.templates is None:
+        yield Finding("templates", "no folder set (OUTBOX_TEMPLATES); only literal content can be sent")
+        return
+    from outbox.mail.templates import Templates
+
+    templates = Templates(settings.templates)
+    faults = templates.compile_all()
+    for fault in faults:
+        yield Finding("templates", fault, good=False)
+    if faults:
+        return
+    names = templates.folder.names()
+    async with drafts(settings, templates) as made:
+        for name in names:
+            for finding in await _template(templates, made, name):
+                yield finding
+    yield Finding("templates", f"{len(names)} in {settings.templates}")
+
+
+async def _template(templates: "Templates", made: Drafts, name: str) -> list[Finding]:
+    """What is said for several languages is told once."""
+    from outbox.mail.survey import languages_of
+
+    languages = languages_of(templates, name)
+    said: dict[Finding, list[str]] = {}
+    for language in languages:
+        for finding in await _in_language(templates, made, name, language):
+            said.setdefault(finding, []).append(language or "no locale")
+    return [finding if len(told) == len(languages) else _only_in(finding, told) for finding, told in said.items()]
+
+
+def _only_in(finding: Finding, languages: list[str]) -> Finding:
+    subject = f"{finding.subject} ({', '.join(languages)})"
+    return Finding(subject, finding.text, good=finding.good, warning=finding.warning)
+
+
+async def _in_language(templates: "Templates", made: Drafts, name: str, language: str | None) -> list[Finding]:
+    from outbox.mail.language import language_of
+
+    subject = f"template {name}"
+    try:
+        sample = templates.folder.sample(name, language_of(language).variants)
+    except ContentError as error:
+        return [Finding(subject, str(error), good=False)]
+    if sample is None:
+        text = f"it has no sample; with {name}.sample.json beside it, it is rendered here and by `outbox preview`"
+        return [Finding(subject, text, warning=True)]
+    file, values = sample
+    missing, unused = _compared(templates, name, language, set(values))
+    found = [
+        *_named(subject, f"used, but not in {file}", missing),
+        *_named(subject, f"in {file}, but never used", unused),
+    ]
+    try:
+        await made.compose(name, values, language)
+    except (ContentError, NotNowError) as error:
+        return [Finding(subject, str(error), good=False), *found]
+    return found
+
+
+def _named(subject: str, what: str, names: list[str]) -> Iterator[Finding]:
+    if names:
+        yield Finding(subject, f"{what}: {', '.join(names)}", warning=True)
+
+
+def _compared(templates: "Templates", name: str, language: str | None, given: set[str]) -> tuple[list[str], list[str]]:
+    """What the sample lacks, and what it has for nothing."""
+    from outbox.mail.survey import ALWAYS_THERE, uses_of
+
+    uses = uses_of(templates, name, language)
+    unused = given - uses.names - ALWAYS_THERE if uses.complete else set()
+    return sorted(uses.names - given), sorted(unused)
