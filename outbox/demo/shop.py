@@ -115,9 +115,9 @@ class Shop:
                     context={
                         "name": "Ada",
                         "order_number": number,
-                        "items": [{"name": "Analytical Engine, small", "quantity": 1, "price": "£ 1,400.00"}],
-                        "total": "£ 1,400.00",
-                        "delivery_date": "3 December",
+                        "items": [{"name": "Analytical Engine, small", "quantity": 1, "price": "1400.00"}],
+                        "total": "1400.00",
+                        "delivery_date": "2026-12-03",
                     },
                     attachments=[
                         Attachment.from_path(ASSETS / "order.pdf"),

@@ -10,6 +10,7 @@ import pytest
 
 import outbox.demo
 from outbox.core.claim import AttachedFile
+from outbox.mail.survey import uses_of
 from outbox.mail.templates import Templates
 from tests.mail.rows import composed, read
 
@@ -20,9 +21,12 @@ CONTEXTS: dict[str, dict[str, Any]] = {
     "order_confirmation": {
         "name": "Ada <3",
         "order_number": "A-1001",
-        "items": [{"name": "Engine", "quantity": 1, "price": "£ 1"}, {"name": "Card", "quantity": 9, "price": "£ 2"}],
-        "total": "£ 19",
-        "delivery_date": "3 December",
+        "items": [
+            {"name": "Engine", "quantity": 1, "price": "1"},
+            {"name": "Card", "quantity": 9000, "price": 2.5},
+        ],
+        "total": 22501,
+        "delivery_date": "2026-12-03",
     },
 }
 VOID = {"meta", "img", "br", "hr", "link"}
@@ -61,6 +65,27 @@ def test_each_has_a_subject_a_text_and_well_nested_escaped_html(name):
     assert "Ada <3" in content.text
     assert "<3" not in content.html
     assert "&amp;lt;" not in content.html
+
+
+@pytest.mark.parametrize("name", CONTEXTS)
+def test_each_has_a_sample_of_its_values_and_the_layout_with_its_css_inlined(name):
+    templates = Templates(DEMO / "templates")
+    sample = templates.folder.sample(name)
+    assert sample
+    assert sample[1].keys() == CONTEXTS[name].keys() == uses_of(templates, name, None).names
+    html = templates.render(name, sample[1]).html
+    assert html
+    assert '<td class="inside" style="padding: 36px 40px;' in html
+    assert "@media (max-width: 480px)" in html
+
+
+def test_the_order_confirmation_writes_dates_and_money_as_the_reader_does():
+    name = "order_confirmation"
+    content = Templates(DEMO / "templates").render(name, CONTEXTS[name], "de")
+    assert content.text
+    assert " Card, 2,50\N{NO-BREAK SPACE}£\n" in content.text
+    assert "  9.000 " in content.text
+    assert "3. Dezember 2026" in content.text
 
 
 def test_the_order_confirmation_shows_the_logo_and_attaches_the_receipt():
