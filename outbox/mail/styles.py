@@ -10,6 +10,9 @@ from outbox.core.text import clean_text
 if TYPE_CHECKING:
     from css_inline import CSSInliner
 
+MOST_TAGS = 250_000
+"""An element takes 400 bytes in the library, which ends the process where there is no more memory."""
+
 _STYLE = re.compile(r"<style[\s>]", re.IGNORECASE)
 
 
@@ -21,6 +24,8 @@ def with_inline_styles(file: str, html: str) -> str:
     """
     if not _STYLE.search(html):
         return html
+    if (tags := html.count("<")) > MOST_TAGS:
+        raise ContentError(f"{file}: it has {tags} tags; CSS can be inlined in HTML of up to {MOST_TAGS}")
     try:
         return _inliner().inline(html)
     except ValueError as error:

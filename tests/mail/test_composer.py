@@ -40,6 +40,9 @@ def folder(tmp_path):
         "hungry.txt": HUNGRY,
         "long.txt": "{% for a in range(1000) %}{{ 'x' * 100000 }}{% endfor %}",
         "wrong.txt": "one\n{{ order }}",
+        "styled.html": "<style>p { color: red }</style>{% for _ in range(n) %}<p>x{% endfor %}",
+        "selective.html": "<style>" + " ".join(f"p:nth-child({n}) b {{ color: red }}" for n in range(5000)) + "</style>"
+        "{% for _ in range(40000) %}<p><b>x</b></p>{% endfor %}",
     }
     for name, text in files.items():
         (path / name).write_text(text, encoding="utf-8")
@@ -102,6 +105,11 @@ async def test_a_child_makes_the_very_bytes_that_are_made_here(composer, folder,
     assert len(_children_of_this_process()) == 1
 
 
+async def test_the_text_and_the_css_of_a_template_fit_into_the_memory_that_it_is_given(composer):
+    message = read((await made(composer, template="styled", context='{"n": 30000}', locale="de")).content)
+    assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
+
+
 async def test_errors_of_a_template_are_told_as_ever(composer):
     with pytest.raises(ContentError, match=r"^wrong\.txt line 2: 'order' is undefined$"):
         await made(composer, template="wrong")
@@ -111,6 +119,7 @@ async def test_errors_of_a_template_are_told_as_ever(composer):
     ("columns", "said"),
     [
         ({"template": "endless"}, r"^template 'endless': took longer than 1 s$"),
+        ({"template": "selective"}, r"^template 'selective': took longer than 1 s$"),
         ({"template": "hungry"}, r"^template 'hungry': needed more than 128 MiB$"),
         ({"template": "long"}, r"^its content has 100000000 bytes, more than max_message_size allows \(4194304\)$"),
         ({"template": "x" * 70_000}, r"^template: it has 70000 characters"),

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from outbox.core.errors import ContentError
 from outbox.mail.plain_text import text_of_html
-from outbox.mail.styles import with_inline_styles
+from outbox.mail.styles import MOST_TAGS, with_inline_styles
 from outbox.mail.templates import Templates
 
 PAGE = "<!DOCTYPE html><html><head><style>{}</style></head><body><p class='x' style='margin: 0'>Hi</p></body></html>"
@@ -39,6 +40,14 @@ def test_html_without_a_style_element_is_left_as_it_is(html):
 def test_conditional_comments_for_outlook_stay():
     html = with_inline_styles("hi.html", PAGE.format(RULES).replace("Hi", "<!--[if mso]><b>x</b><![endif]-->"))
     assert "<!--[if mso]><b>x</b><![endif]-->" in html
+
+
+def test_html_that_would_take_all_memory_is_refused():
+    html = "<style>p { color: red }</style>" + "<br>" * MOST_TAGS
+    with pytest.raises(
+        ContentError, match=r"^hi\.html: it has 250002 tags; CSS can be inlined in HTML of up to 250000$"
+    ):
+        with_inline_styles("hi.html", html)
 
 
 @pytest.fixture
