@@ -1,8 +1,9 @@
 """The folder of the templates: which names there are, which variants, which samples. Nothing outside is looked at."""
 
 import json
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
+        self._text = str(self.path)
 
     def files(self) -> list[str]:
         """Every file that is a template, or a part of one."""
@@ -52,11 +54,11 @@ class Folder:
 
     def exists(self, file: str) -> bool:
         """Whether there is such a file in the folder."""
-        return is_name(file) and (self.path / file).is_file()
+        return is_name(file) and os.path.isfile(f"{self._text}/{file}")  # noqa: PTH113  # it is asked for every email
 
-    def nearest(self, file: str, variants: Iterable[str]) -> str:
+    def nearest(self, file: str, variants: Sequence[str]) -> str:
         """The file that stands for `file` in a language; `file` itself where there is none."""
-        ending = _ENDING.search(file)
+        ending = _ENDING.search(file) if variants else None
         if ending is None or not is_name(file):
             return file
         stem = file[: ending.start()]
