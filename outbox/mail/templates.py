@@ -61,7 +61,8 @@ class Templates:
         if subject is not None:
             subject = subject.strip()
             if len(subject.splitlines()) > 1:
-                raise ContentError(f"{name}.subject.txt: the subject has a line break")
+                file = self.folder.nearest(f"{name}.subject.txt", language.variants)
+                raise ContentError(f"{file}: the subject has a line break")
         return Content(subject, text, html)
 
     def compile_all(self) -> list[str]:

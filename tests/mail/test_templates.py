@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -129,9 +130,10 @@ def test_endless_recursion_is_an_error_of_the_template(folder):
 
 
 def test_a_subject_with_a_line_break_is_an_error(folder):
-    templates = folder.write(hi__subject__txt="Hi {{ name }}", hi__txt="x")
-    with pytest.raises(ContentError, match=r"^hi\.subject\.txt: the subject has a line break$"):
-        templates.render("hi", {"name": "Ada\r\nBcc: eve@example.org"}, None)
+    templates = folder.write(hi__subject__txt="Hi {{ name }}", hi__de__subject__txt="{{ name }}", hi__txt="x")
+    for locale, file in ((None, "hi.subject.txt"), ("de-AT", "hi.de.subject.txt")):
+        with pytest.raises(ContentError, match=rf"^{re.escape(file)}: the subject has a line break$"):
+            templates.render("hi", {"name": "Ada\r\nBcc: eve@example.org"}, locale)
 
 
 def test_a_template_that_does_not_exist_says_which_files_were_expected(folder):
