@@ -25,6 +25,9 @@ async def check_templates(settings: "Settings") -> AsyncIterator[Finding]:
         yield Finding("templates", fault, good=False)
     if faults:
         return
+    for file in templates.catalogues.outdated():
+        text = f"{file} does not say what the .po beside it says, and is what is read; compile it again, or remove it"
+        yield Finding("templates", text, warning=True)
     names = templates.folder.names()
     async with drafts(settings, templates) as made:
         for name in names:

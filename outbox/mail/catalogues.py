@@ -10,7 +10,7 @@ from gettext import GNUTranslations, NullTranslations
 from pathlib import Path
 from typing import NamedTuple
 
-from babel.messages.mofile import write_mo
+from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import PoFileError, read_po
 
 from outbox.core.errors import ContentError
@@ -54,6 +54,11 @@ class Catalogues:
             return []
         return sorted(folder.name for folder in self._folder.iterdir() if self._files(folder.name))
 
+    def outdated(self) -> list[str]:
+        """The compiled files that do not say what the sources beside them say: these are not read."""
+        compiled = [file for file in self._folder.glob("*/LC_MESSAGES/*.mo") if file.with_suffix(".po").is_file()]
+        return [file.relative_to(self._folder.parent).as_posix() for file in sorted(compiled) if not _up_to_date(file)]
+
     def _files(self, variant: str) -> list[_File]:
         """The catalogues of one language, in the order of their names."""
         try:
@@ -95,6 +100,19 @@ class _PoError(Exception):
     def __init__(self, what: str, line: int) -> None:
         super().__init__(what)
         self.line = line
+
+
+def _up_to_date(compiled: Path) -> bool:
+    try:
+        source = _compiled(compiled.with_suffix(".po").read_bytes())
+    except (_PoError, ValueError):
+        return False
+    return _said(compiled.read_bytes()) == _said(source)
+
+
+def _said(compiled: bytes) -> dict[object, object]:
+    """Each text and its translation."""
+    return {(text.context, text.id): text.string for text in read_mo(io.BytesIO(compiled)) if text.id}
 
 
 def _compiled(source: bytes) -> bytes:

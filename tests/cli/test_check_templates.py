@@ -1,6 +1,10 @@
 """`check` renders every template with its sample, in every language, and names what does not fit."""
 
+import io
+
 import pytest
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
 
 PO = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=utf-8\\n"\n\n'
 
@@ -104,6 +108,21 @@ def test_a_translation_that_cannot_be_filled_in_is_found(lines):
         "✗ template hi (de-AT): hi.txt line 1: KeyError: 'nmae'",
         "✓ templates: 1 in templates",
     ]
+
+
+def test_a_compiled_catalogue_that_its_source_has_left_behind_is_a_warning(lines, tmp_path):
+    folder = tmp_path / "templates" / "locale" / "de" / "LC_MESSAGES"
+    old = f'{PO}msgid "Hello"\nmsgstr "Hallo"\n'
+    folder.mkdir(parents=True)
+    for name in ("messages.mo", "same.mo"):
+        with (folder / name).open("wb") as file:
+            write_mo(file, read_po(io.BytesIO(old.encode())))
+    (folder / "same.po").write_text(f"# Somebody\n{old}")
+    for changed in (old.replace("Hallo", "Servus"), f"{PO}hello"):
+        warning, _ = lines({"locale/de/LC_MESSAGES/messages.po": changed})
+        assert warning.startswith(
+            "! templates: locale/de/LC_MESSAGES/messages.mo does not say what the .po beside it says"
+        )
 
 
 def test_a_broken_sample_or_catalogue_is_a_fault(lines):
