@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from outbox.budget import Budget, Room
-from outbox.core.claim import INLINE, AttachedFile, Claimed, Result
+from outbox.core.claim import INLINE, URGENT, AttachedFile, Claimed, Result
 from outbox.core.errors import ContentError, DatabaseError, NotNowError
 from outbox.core.message import Message
 from outbox.core.outcome import Kind, Outcome, Report
@@ -106,6 +106,7 @@ class Delivery:
         row = await self.load_content(row)
         files = await self.load_files(row.id) if row.has_attachments else ()
         message = await self.composer.compose(row, to, files, skip)
+        message = message._replace(urgent=True) if row.priority == URGENT else message
         room.composed(len(message.content) + len(message.utf8_content or b""))
         return message
 

@@ -10,6 +10,9 @@ from typing import Protocol
 from outbox.core.claim import URGENT, Claimed
 from outbox.line import Line, Waits
 
+LATELY = 60.0
+"""Seconds after an urgent email for which some connections are kept from being used for two others at once."""
+
 PREFETCH = 4
 """Rows held per email under way: that one, and enough behind it to claim in batches."""
 
@@ -41,6 +44,7 @@ class Waiting:
         self._lines = {name: Line(reluctance) for name in transports}
         self._flying: Counter[str] = Counter()
         self._ordinary: Counter[str] = Counter()  # of those flying: not urgent
+        self._last_urgent: dict[str, float] = {}  # when it was claimed
 
     def room(self, name: str) -> int:
         """Rows of transport `name` that may be claimed now; 0 until it is worth a statement."""
@@ -59,10 +63,13 @@ class Waiting:
         """Have claimed rows wait. Those beyond the room of their transport come back."""
         surplus = []
         for entry in rows:
-            if self.has_place(entry.row):
-                self._lines[entry.row.way].add(entry)
+            row = entry.row
+            if self.has_place(row):
+                self._lines[row.way].add(entry)
+                if row.priority == URGENT:
+                    self._last_urgent[row.way] = entry.since
             else:
-                surplus.append(entry.row)
+                surplus.append(row)
         return surplus
 
     def has_place(self, row: Claimed, *, besides: int = 0) -> bool:
@@ -108,12 +115,19 @@ class Waiting:
         return withdrawn
 
     def _next(self, name: str, line: Line, now: float) -> Waits | None:
-        transport, most = self._transports[name], self._most_flying(name)
-        if self._flying[name] >= most:
+        if self._flying[name] >= self._most_flying(name):
             return None
+        return line.next(now, urgent=self._ordinary[name] >= self._most_ordinary(name, now))
+
+    def _most_ordinary(self, name: str, now: float) -> int:
+        """How many may be under way that are not urgent: those of connections that are not reserved. Where urgent
+        emails have been coming, half of these connections carry one at a time, so that one is soon free."""
+        transport = self._transports[name]
         # With no more connections than are reserved (a probe, say) everybody may use them.
-        ordinary = most - transport.reserved * transport.depth
-        return line.next(now, urgent=0 < ordinary <= self._ordinary[name])
+        connections = max(transport.capacity - transport.reserved, 0) or transport.capacity
+        last = self._last_urgent.get(name)
+        doubled = connections if last is None or now - last > LATELY else connections // 2
+        return connections + doubled * (transport.depth - 1)
 
     def _most_flying(self, name: str) -> int:
         transport = self._transports[name]

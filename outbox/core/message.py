@@ -22,6 +22,8 @@ class Message(NamedTuple):
     """Pure ASCII, CRLF line ends, ends with CRLF, not dot-stuffed. Good for every server."""
     utf8_content: bytes | None = None
     """The form with raw UTF-8 header addresses (RFC 6532), only where an address has a non-ASCII local part."""
+    urgent: bool = False
+    """Whether it goes before others."""
 
 
 @dataclass(frozen=True, slots=True)

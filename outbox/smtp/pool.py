@@ -23,6 +23,7 @@ class _Request:
 
     granted: asyncio.Future[Connection | None]
     new: bool
+    urgent: bool
 
 
 class Pool:
@@ -55,15 +56,16 @@ class Pool:
             f"{len(self._closing)} closing, {len(self._requests)} waiting, {state}>"
         )
 
-    async def acquire(self, *, new: bool = False) -> Connection:
+    async def acquire(self, *, new: bool = False, urgent: bool = False) -> Connection:
         """A connection to use alone until `release`; with `new`, one that has carried nothing.
 
-        Waits its turn. Raises NoConnectionError, or what opening raises.
+        Waits its turn, before those who are not urgent if it is. Raises NoConnectionError, or what opening raises.
         """
         if self._closed:
             raise NoConnectionError
-        request = _Request(asyncio.get_running_loop().create_future(), new)
-        self._requests.append(request)
+        request = _Request(asyncio.get_running_loop().create_future(), new, urgent)
+        before = sum(one.urgent for one in self._requests) if urgent else len(self._requests)
+        self._requests.insert(before, request)
         self._assign()
         try:
             connection = await request.granted
@@ -90,10 +92,12 @@ class Pool:
         self._assign()
 
     def lend(self, connection: Connection) -> None:
-        """Let the first who waits begin on `connection`, whose present user only waits for its last answer."""
+        """Let the first who waits begin on `connection`, whose present user only waits for its last answer. Nobody
+        urgent: behind another's answer it would wait longer than for a connection of its own."""
         while self._requests and self._requests[0].granted.done():
             self._requests.popleft()
-        if not self._requests or self._requests[0].new or connection in self._lent or self._in_use() > self.limit:
+        first = self._requests[0] if self._requests else None
+        if first is None or first.new or first.urgent or connection in self._lent or self._in_use() > self.limit:
             return
         if connection.wire.alive and self._young(connection):
             self._lent.add(connection)

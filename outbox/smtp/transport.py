@@ -194,7 +194,7 @@ class Transport:
         if fault := await self._obstacle(message):
             return Transacted(fault=fault)
         try:
-            connection = await self._pool.acquire(new=fresh_tries > 0)
+            connection = await self._pool.acquire(new=fresh_tries > 0, urgent=message.urgent)
         except NoConnectionError:
             # Without a fault there is merely one connection fewer: this message waits for another.
             return Transacted(fault=self._refusal() or self._health.fault)

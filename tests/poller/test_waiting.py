@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from outbox.line import LATE, Waits
-from outbox.waiting import PREFETCH, Waiting
+from outbox.waiting import LATELY, PREFETCH, Waiting
 from tests.mail.rows import claimed
 
 
@@ -89,6 +89,18 @@ def test_reserved_connections_are_for_urgent_rows_alone(waiting, ways):
     assert [row.priority for row, *_ in waiting.take(0.0)] == [0]
     waiting.landed(first)
     assert len(waiting.take(0.0)) == 1
+
+
+def test_where_urgent_emails_come_half_of_the_connections_carry_one_at_a_time(ways):
+    ways["slow"] = Way(capacity=4, depth=2)
+    waiting = Waiting(ways)
+    waiting.add(rows("slow", *[2] * 12, 0))
+    assert len(waiting.take(1.0)) == 7, "six beside the urgent one"
+    waiting.add(rows("slow", *[2] * 12))
+    [*_, last] = rows("slow", 0)
+    waiting.landed(last.row)
+    assert waiting.take(LATELY) == []
+    assert len(waiting.take(LATELY + 1.0)) == 2
 
 
 def test_a_probe_may_use_a_reserved_connection(waiting, ways):

@@ -252,3 +252,19 @@ async def test_what_is_opened_while_the_pool_closes_is_not_given_out(make, smtpd
     with pytest.raises(NoConnectionError):
         await opening
     await smtpd.until(lambda: not smtpd.sessions)
+
+
+async def test_an_urgent_one_is_served_first_and_waits_for_a_connection_of_its_own(make, smtpd):
+    pool = make(max_connections=2)
+    one, two = await pool.acquire(), await pool.acquire()
+    ordinary, urgent = asyncio.create_task(pool.acquire()), asyncio.create_task(pool.acquire(urgent=True))
+    await asyncio.sleep(0)
+    pool.lend(one)
+    await asyncio.sleep(0)
+    assert not any(waiting.done() for waiting in (ordinary, urgent))
+    pool.release(used(two))
+    assert await urgent is two
+    pool.lend(one)
+    assert await ordinary is one
+    for connection in (one, one, two):
+        pool.release(connection)
