@@ -74,6 +74,8 @@ class Email(Base):
     last_error: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=UtcNow())
     finished_at: Mapped[datetime | None]
+    erased: Mapped[bool] = mapped_column(server_default=false())
+    """True: it is final, and its bodies, context and attachments are gone; it cannot be sent again."""
 
     attachments: Mapped[list["Attachment"]] = relationship(
         order_by="Attachment.position",
@@ -264,5 +266,10 @@ Index(
     "ix_email_outbox_due", Email.gate, Email.priority, Email.due_at, Email.id, sqlite_where=_due, postgresql_where=_due
 )
 Index("ix_email_outbox_expires", Email.expires_at, sqlite_where=_expires, postgresql_where=_expires)
-Index("ix_email_outbox_finished", Email.finished_at, sqlite_where=_finished, postgresql_where=_finished)
+Index(
+    "ix_email_outbox_finished",
+    *(Email.status, Email.erased, Email.finished_at, Email.id),
+    sqlite_where=_finished,
+    postgresql_where=_finished,
+)
 Index("ix_email_attachment_blob", Attachment.blob_id, sqlite_where=_shared, postgresql_where=_shared)

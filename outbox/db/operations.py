@@ -210,8 +210,8 @@ def _batches(ids: Collection[int]) -> list[Sequence[int]]:
 async def _requeue(connection: AsyncConnection, ids: Sequence[int]) -> list[int]:
     over = case((Email.expires_at <= UtcNow(), null()), else_=Email.expires_at)  # whoever asks for it wants it sent
     due = {"status": Status.PENDING, "due_at": UtcNow(), "attempts": 0, "finished_at": None, "expires_at": over}
-    # The content of a sensitive one is erased; it would go out empty.
-    finished = update(Email).where(Email.id.in_(ids), Email.status.in_(RETRYABLE), Email.sensitive.is_(False))
+    # Without its content it would go out empty.
+    finished = update(Email).where(Email.id.in_(ids), Email.status.in_(RETRYABLE), Email.erased.is_(False))
     return sorted((await connection.scalars(finished.values(due).returning(Email.id))).all())
 
 
@@ -239,16 +239,17 @@ async def _forgive(connection: AsyncConnection, ids: Sequence[int]) -> None:
 
 
 async def _why_not(connection: AsyncConnection, ids: Collection[int]) -> dict[int, str]:
-    standing = select(Email.id, Email.status, Email.sensitive).where(Email.id.in_(ids))
+    standing = select(Email.id, Email.status, Email.sensitive, Email.erased).where(Email.id.in_(ids))
     found = {row.id: row for row in await connection.execute(standing)}
-    return {id_: _obstacle(found[id_].status, found[id_].sensitive) if id_ in found else "no such email" for id_ in ids}
+    return {id_: _obstacle(found[id_]) if id_ in found else "no such email" for id_ in ids}
 
 
-def _obstacle(status: str, sensitive: bool) -> str:  # a column
+def _obstacle(row: Row[int, str, bool, bool]) -> str:
+    status = row.status
     if status == Status.SENDING:
         return "is being sent right now"
     if status == Status.IN_DOUBT:
         return "is in doubt: it may have been sent already; see `outbox resolve`"
-    if sensitive and status in RETRYABLE:
-        return f"is already {status}, and its content was erased because it is sensitive"
+    if row.erased and status in RETRYABLE:
+        return f"is already {status}, and its content was erased{' because it is sensitive' * row.sensitive}"
     return f"is already {status}"

@@ -116,13 +116,14 @@ _RECORD = f"""
             route = coalesce(ended.route, email.route), held = coalesce(ended.held, email.held),
             body_text = CASE WHEN NOT (ended.final AND sensitive) THEN body_text END,
             body_html = CASE WHEN NOT (ended.final AND sensitive) THEN body_html END,
-            context = CASE WHEN NOT (ended.final AND sensitive) THEN context END
+            context = CASE WHEN NOT (ended.final AND sensitive) THEN context END,
+            erased = ended.final AND sensitive
         FROM patience CROSS JOIN unnest($1::text[]) AS one CROSS JOIN LATERAL json_to_record(one::json) AS ended (
             id bigint, token text, status text, delay float8, given_back int, error text, final boolean,
             route text, held boolean
         )
         WHERE email.id = ended.id AND email.claim_token = ended.token AND email.status = 'sending'
-        RETURNING email.id, ended.final AND sensitive AS erased
+        RETURNING email.id, email.erased
     ), emptied AS (
         DELETE FROM email_attachment WHERE outbox_id = ANY (ARRAY(SELECT id FROM written WHERE erased))
     ), unmarked AS (

@@ -45,10 +45,10 @@ async def resend(engine: AsyncEngine, id: int) -> None:  # noqa: A002  # the col
     NotFoundError, and StatusError where it is not in doubt or its content has been erased."""
     async with engine.begin() as connection:
         row = await _in_doubt(connection, id)
-        if row.sensitive:
+        if row.erased:
+            why = " because it is sensitive" if row.sensitive else ""
             raise StatusError(
-                f"email {id} cannot be sent again: its content was erased because it is sensitive; "
-                f"`outbox resolve {id} --sent` closes it"
+                f"email {id} cannot be sent again: its content was erased{why}; `outbox resolve {id} --sent` closes it"
             )
         last = await _last_outcomes(connection, id)
         await _append(connection, row, last, _of(Kind.IN_DOUBT, last), Kind.DEFERRED, RESEND)
@@ -60,7 +60,8 @@ async def resend(engine: AsyncEngine, id: int) -> None:  # noqa: A002  # the col
 
 async def _in_doubt(connection: AsyncConnection, id: int) -> Row[*tuple[Any, ...]]:  # noqa: A002  # the column's name
     """The row, locked until the transaction ends: of two people who resolve it, one comes too late."""
-    columns = (Email.id, Email.status, Email.sensitive, Email.attempts, Email.to_addrs, Email.cc_addrs, Email.bcc_addrs)
+    state = (Email.id, Email.status, Email.sensitive, Email.erased, Email.attempts)
+    columns = (*state, Email.to_addrs, Email.cc_addrs, Email.bcc_addrs)
     row = (await connection.execute(select(*columns).where(Email.id == id).with_for_update())).one_or_none()
     if row is None:
         raise NotFoundError(f"there is no email {id}")
