@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Insert, bindparam, func, insert, inspect, sel
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
 
+from outbox.db.blobs import share
 from outbox.db.conflict import conflict_insert
 from outbox.db.models import Attachment, Email
 from outbox.db.types import UtcNow, UtcTimestamp
@@ -60,7 +61,7 @@ def enqueue_sync(session_or_connection: Target, *emails: Email) -> list[int]:
     ids = _insert_all(connection, _rows([email for email in emails if email.idempotency_key is None]))
     keyed = {email.idempotency_key: email for email in reversed(emails) if email.idempotency_key is not None}
     by_key = _insert_once(connection, dict(zip(keyed, _rows([*keyed.values()]), strict=True)))
-    files: list[dict[str, Any]] = []
+    files: list[tuple[int, int, Attachment]] = []
     order, answer = iter(ids), []
     for email in emails:
         if email.idempotency_key is None:
@@ -69,9 +70,9 @@ def enqueue_sync(session_or_connection: Target, *emails: Email) -> list[int]:
             id_, new = by_key[email.idempotency_key]
             by_key[email.idempotency_key] = id_, False  # a second one in this call is the same email
         answer.append(id_)
-        files += _files(id_, email.attachments if new else ())
+        files += [(id_, position, file) for position, file in enumerate(email.attachments if new else ())]
     if files:
-        connection.execute(insert(Attachment), files)
+        _insert_files(connection, files)
     announce(connection)
     return answer
 
@@ -136,15 +137,19 @@ def _insert_once(connection: Connection, rows: dict[str, dict[str, Any]]) -> dic
     return found
 
 
-def _files(outbox_id: int, attachments: Sequence[Attachment]) -> list[dict[str, Any]]:
-    return [
+def _insert_files(connection: Connection, files: Sequence[tuple[int, int, Attachment]]) -> None:
+    """Of each the id of its email and its place there."""
+    blobs = share(connection, {file.content for _, _, file in files})
+    rows = [
         {
             "outbox_id": outbox_id,
             "position": position,
             "filename": file.filename,
             "content_type": file.content_type,
             "cid": file.cid,
-            "content": file.content,
+            "content": None if file.content in blobs else file.content,
+            "blob_id": blobs.get(file.content),
         }
-        for position, file in enumerate(attachments)
+        for outbox_id, position, file in files
     ]
+    connection.execute(insert(Attachment), rows)

@@ -163,8 +163,11 @@ class Attachment(Base):
     filename: Mapped[str]
     content_type: Mapped[str | None]
     cid: Mapped[str | None]
-    content: Mapped[bytes | None]
+    inline: Mapped[bytes | None] = mapped_column("content")
     blob_id: Mapped[int | None] = mapped_column(ForeignKey("email_blob.id"))
+    blob: Mapped["Blob | None"] = relationship(lazy="joined", viewonly=True)
+    placed = False
+    """Whether it was decided for this INSERT where its bytes go."""
 
     def __init__(self, filename: str, content: bytes, content_type: str | None = None, cid: str | None = None) -> None:
         """Raises ValueError, naming the argument. Without `content_type` the file name decides."""
@@ -172,9 +175,10 @@ class Attachment(Base):
             raise ValueError("filename is empty")
         if not isinstance(content, bytes | bytearray | memoryview):
             raise ValueError(f"content must be bytes, not {type(content).__name__}")  # noqa: TRY004  # as documented
+        self._given = bytes(content)
         super().__init__(
             filename=validation.line("filename", filename),
-            content=bytes(content),
+            inline=self._given,
             content_type=validation.content_type("content_type", content_type),
             cid=validation.cid("cid", cid),
         )
@@ -184,6 +188,12 @@ class Attachment(Base):
         """The file at `path`, under its own name. Raises OSError where it cannot be read."""
         path = Path(path)
         return cls(path.name, path.read_bytes(), content_type, cid)
+
+    @property
+    def content(self) -> bytes:
+        """Its bytes, wherever they are stored."""
+        found = getattr(self, "_given", self.inline)  # one that was loaded was given nothing
+        return self.blob.content if found is None and self.blob else found or b""
 
 
 class Blob(Base):

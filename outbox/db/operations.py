@@ -152,7 +152,7 @@ class Operations:
 
     async def attachment_facts(self, id: int) -> list[AttachmentFacts]:  # noqa: A002  # the column's name
         """What is attached to one email, in its order."""
-        size = func.length(func.coalesce(Attachment.content, Blob.content))
+        size = func.length(func.coalesce(Attachment.inline, Blob.content))
         files = select(Attachment.filename, Attachment.content_type, Attachment.cid, size)
         files = files.outerjoin(Blob, Blob.id == Attachment.blob_id).where(Attachment.outbox_id == id)
         async with self._reader.connect() as connection:

@@ -154,7 +154,7 @@ class Store(ABC):
         most: int,
     ) -> int:
         """The bytes of the files of one email. Raises ContentError where they are more than `most`."""
-        size = func.coalesce(func.length(Attachment.content), func.length(Blob.content))  # which reads no content
+        size = func.coalesce(func.length(Attachment.inline), func.length(Blob.content))  # which reads no content
         sizes = select(func.sum(size)).outerjoin(Blob, Blob.id == Attachment.blob_id).where(Attachment.outbox_id == id)
         async with self.read() as connection:
             found = int((await connection.execute(sizes)).scalar_one() or 0)
@@ -166,7 +166,7 @@ class Store(ABC):
         id: int,  # noqa: A002  # the column's name
     ) -> list[AttachedFile]:
         """The files of one email, in their order."""
-        content = cast(func.coalesce(Attachment.content, Blob.content), LargeBinary)  # SQLite may hold text here
+        content = cast(func.coalesce(Attachment.inline, Blob.content), LargeBinary)  # SQLite may hold text here
         files = select(Attachment.filename, content, Attachment.content_type, Attachment.cid)
         files = files.outerjoin(Blob, Blob.id == Attachment.blob_id).where(Attachment.outbox_id == id)
         async with self.read() as connection:
