@@ -31,7 +31,7 @@ from outbox.delivery import Delivery
 from outbox.gates import Gates
 from outbox.leases import lease_clock
 from outbox.mail.composer import Composer, Limits
-from outbox.maintenance import Maintenance
+from outbox.maintenance import Maintenance, Retention
 from outbox.pauses import Pauses
 from outbox.poller import Pace, PollLoop
 from outbox.settings import Settings
@@ -87,6 +87,7 @@ class Poller:
         self._start("renew", self._loop.leases.keep())
         self._start("takeover", self._takeover.run())
         self._start("maintenance", self._maintenance.run())
+        self._start("retention", self._retention.run())
         self._start("pauses", self._pauses.run())
         self._start("watch", self._watch())
         self._unsubscribe = subscribe(self._wake_from_any_thread)
@@ -138,6 +139,7 @@ class Poller:
         self._guard = open_guard(self._engine)
         self._registry = Registry(self._store)
         self._maintenance = Maintenance(self.name, self._store, self._registry)
+        self._retention = Retention(self._store, settings.retention.rules)
         for name, transport_settings in settings.transports.items():
             self._transports[name] = Transport(name, transport_settings, clock=time.monotonic, random=chance)
         limits = Limits(

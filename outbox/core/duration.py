@@ -1,9 +1,9 @@
-"""Durations as people write them: `500ms`, `60s`, `5m`, `2h`, `30d`."""
+"""Durations as people write them: `500ms`, `60s`, `5m`, `2h`, `30d`, `1y` (365 days)."""
 
 import re
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "y": 31_536_000.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|y)")
 
 
 def parse_duration(text: str | float) -> float:
@@ -13,7 +13,7 @@ def parse_duration(text: str | float) -> float:
     elif isinstance(text, str) and (match := _DURATION.fullmatch(text.strip())):
         seconds = float(match[1]) * _UNITS[match[2]]
     else:
-        raise ValueError(f"{text!r} is not a duration; write it like 500ms, 60s, 5m, 2h or 30d")
+        raise ValueError(f"{text!r} is not a duration; write it like 500ms, 60s, 5m, 2h, 30d or 1y")
     if not 0 <= seconds <= 3650 * 86400:
         raise ValueError(f"{text!r} is not a sensible duration; it must lie between 0 and ten years")
     return seconds

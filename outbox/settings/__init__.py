@@ -12,6 +12,7 @@ from outbox.core.rate import Rate
 from outbox.core.retry import RetryPolicy
 from outbox.settings.fields import Domain, PositiveSeconds, Rates, Seconds, SmtpUrlText, mailbox_text, split
 from outbox.settings.flood import FloodSettings
+from outbox.settings.retention import RetentionSettings, table
 from outbox.settings.routes import RouteSettings
 from outbox.settings.sources import DEFAULT_TRANSPORT, Sources
 from outbox.settings.transport import Timeouts, TransportSettings
@@ -44,6 +45,7 @@ class Settings(BaseSettings):
     render_memory: ByteSize = Field(default=ByteSize(512 << 20), ge=32 << 20)  # of a process that renders
     max_message_size: ByteSize = Field(default=ByteSize(50 << 20), ge=1 << 10)  # bodies and files, before encoding
     transports: dict[str, TransportSettings] = Field(default_factory=dict)
+    retention: Annotated[RetentionSettings, NoDecode, BeforeValidator(table)] = RetentionSettings()
     routes: tuple[RouteSettings, ...] = ()  # the first one that matches
     flood_guard: FloodSettings | None = None
     domain_rates: dict[Domain, Rates] = Field(default_factory=dict)  # of emails to recipients there

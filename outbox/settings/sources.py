@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, TomlConfigSettingsSource
 
 from outbox.core.errors import SettingsError
+from outbox.settings.retention import RetentionSettings
 from outbox.settings.transport import TransportSettings
 
 DEFAULT_TRANSPORT = "default"
@@ -42,7 +43,7 @@ class Sources:
             raise SettingsError(f"{path}: {error}") from None
         environment = _environment(settings)
         values = {**file, **environment, **{key: value for key, value in arguments.items() if value is not None}}
-        places = _apply_variables(values)
+        places = {**_apply_variables(values), **_apply_retention(values)}
         return cls(values, {**places, **_variables(environment)}, path)
 
     def explain(self, error: ValidationError) -> str:
@@ -80,6 +81,16 @@ def _apply_variables(values: dict[str, Any]) -> Places:
     return {("transports", alone, name): f"OUTBOX_{name.upper()}" for name in found}
 
 
+def _apply_retention(values: dict[str, Any]) -> Places:
+    """Put OUTBOX_RETENTION_ROWS and the like into the table of `values`."""
+    variables = {name: f"OUTBOX_RETENTION_{name.upper()}" for name in RetentionSettings.model_fields}
+    found = {name: value for name, variable in variables.items() if (value := os.environ.get(variable))}
+    known = values.get("retention", {})
+    if found and isinstance(known, dict):
+        values["retention"] = {**known, **found}
+    return {("retention", name): variables[name] for name in found}
+
+
 def _explain(error: ValidationError, places: Places, path: Path) -> str:
     """All faults in one line, each with the name under which it was set."""
     lines = []
@@ -88,7 +99,7 @@ def _explain(error: ValidationError, places: Places, path: Path) -> str:
         if where[:3] == ("transports", DEFAULT_TRANSPORT, "url") and ("smtp_url",) in places:
             continue  # said already, as OUTBOX_SMTP_URL
         name = ".".join(where)
-        place = places.get(where[:3]) or places.get(where[:1]) or f"setting {name}"
+        place = places.get(where[:3]) or places.get(where[:2]) or places.get(where[:1]) or f"setting {name}"
         what = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
             what = f"unknown; is it misspelt in {path}?"

@@ -236,3 +236,47 @@ def test_memory_that_the_largest_message_does_not_fit_in_is_named(monkeypatch):
     monkeypatch.setenv("OUTBOX_MAX_MESSAGE_SIZE", "100MiB")
     with pytest.raises(SettingsError, match="max_message_size needs a render_memory of 8 times as much"):
         Settings.load()
+
+
+def test_retention_is_read_from_its_table_and_its_variables_and_a_status_goes_before(tmp_path, monkeypatch):
+    file = tmp_path / "outbox.toml"
+    file.write_text('[retention]\ncontent = "30d"\nrows = "2y"\nrows_by_status = { sent = "90d", failed = "never" }\n')
+    monkeypatch.setenv("OUTBOX_RETENTION_ROWS", "1y")
+    monkeypatch.setenv("OUTBOX_RETENTION_CONTENT_BY_STATUS", "failed=60d, in_doubt=1y")
+    rules = Settings.load().retention.rules
+    day = 86400.0
+    assert {rule.status.value: rule.age / day for rule in rules if not rule.content_only} == {
+        **dict.fromkeys(("partial", "expired", "cancelled"), 365),
+        "sent": 90,
+    }
+    assert {rule.status.value: rule.age / day for rule in rules if rule.content_only} == {
+        **dict.fromkeys(("sent", "partial", "expired", "cancelled"), 30),
+        "failed": 60,
+        "in_doubt": 365,
+    }
+
+
+def test_without_retention_everything_is_kept():
+    assert Settings().retention.rules == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("ROWS", "soon", "OUTBOX_RETENTION_ROWS: 'soon' is not a duration"),
+        ("ROWS_BY_STATUS", "sent", "OUTBOX_RETENTION_ROWS_BY_STATUS: 'sent' is not a list like sent=90d"),
+        ("ROWS_BY_STATUS", "pending=1d", "OUTBOX_RETENTION_ROWS_BY_STATUS: pending emails have not ended; one of"),
+        ("CONTENT_BY_STATUS", "lost=1d", "OUTBOX_RETENTION_CONTENT_BY_STATUS: Input should be 'pending', "),
+    ],
+)
+def test_wrong_retention_is_told_by_the_name_of_its_variable(monkeypatch, name, value, fault):
+    monkeypatch.setenv(f"OUTBOX_RETENTION_{name}", value)
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+    assert str(caught.value).startswith(fault)
+
+
+def test_retention_in_one_variable_says_which_ones_there_are(monkeypatch):
+    monkeypatch.setenv("OUTBOX_RETENTION", "30d")
+    with pytest.raises(SettingsError, match="OUTBOX_RETENTION: set OUTBOX_RETENTION_CONTENT and OUTBOX_RETENTION_ROWS"):
+        Settings.load()
