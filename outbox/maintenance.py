@@ -63,7 +63,7 @@ class Retention:
     async def round(self) -> None:
         """Everything that is old enough now. Raises DatabaseError."""
         for rule in self._rules:
-            done = await _sum(purge(self._store, rule, await until(self._store, rule)))
+            done = await _sum(purge(self._store, rule, await until(self._store, rule.age)))
             if done:
                 what = "lost their content" if rule.content_only else "were deleted"
                 log.info("retention: %d %s emails %s", done, rule.status, what)

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from outbox.cli import check, develop, pausing, preview, release, resolve, rows, running, send, show, status
+from outbox.cli import check, develop, pausing, preview, purge, release, resolve, rows, running, send, show, status
 from outbox.cli.access import Access, refuse_password, require_folder
 from outbox.cli.output import FULL, complain, give_up_stdout, open_closed_streams
 from outbox.core.errors import DatabaseError, OutboxError, SettingsError
@@ -40,6 +40,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "release": release.release,
     "pause": pausing.pause,
     "resume": pausing.resume,
+    "purge": purge.purge,
     "check": check.check,
     "preview": preview.preview,
     "catch": develop.catch,

@@ -95,7 +95,9 @@ async def _transport(name: str, settings: "TransportSettings") -> Finding:
 def unknown_variables() -> list[str]:
     """Variables that look like settings of ours and are none."""
     from outbox.settings import Settings, TransportSettings
+    from outbox.settings.retention import RetentionSettings
 
     fields = {*Settings.model_fields, *TransportSettings.model_fields} - {"url", "timeouts", "oauth_token"}
+    fields |= {f"retention_{name}" for name in RetentionSettings.model_fields}
     known = OTHER_VARIABLES | {f"OUTBOX_{name.upper()}" for name in fields}
     return sorted(name for name in os.environ if name.startswith("OUTBOX_") and name not in known)

@@ -48,10 +48,10 @@ def why_not_sent(row: "Email", around: Circumstances) -> str | None:
         case Status.SENDING:
             return _why_sending(row, around)
         case Status.IN_DOUBT:
-            once_more = "" if row.sensitive else f", `outbox resolve {row.id} --resend` sends it once more"
+            once_more = "" if row.erased else f", `outbox resolve {row.id} --resend` sends it once more"
             closes = f"`outbox resolve {row.id} --sent` closes it"
             return f"nobody knows whether it went out: {_said(row)}; {closes}{once_more}"
-    again = f"; `outbox retry {row.id}` tries again" if row.status in RETRYABLE and not row.sensitive else ""
+    again = f"; `outbox retry {row.id}` tries again" if row.status in RETRYABLE and not row.erased else ""
     return f"{_said(row)}{again}"
 
 

@@ -9,6 +9,7 @@ import typer
 from outbox.cli.access import MAX_ID, migrated_database, settings_of, stored_text
 from outbox.cli.output import MEDIUM, WIDE, complain, moment_text, one_line, print_json, print_table, table_width
 from outbox.cli.pausing import pause_text
+from outbox.cli.progress import INTERRUPTED, work_through
 from outbox.core.status import RETRYABLE, Status
 
 if TYPE_CHECKING:
@@ -109,15 +110,49 @@ def retry(
     if status and status not in RETRYABLE:
         allowed = ", ".join(sorted(RETRYABLE))
         raise typer.BadParameter(f"{status} emails cannot be sent again; one of: {allowed}", ctx=context)
-    _tell("pending again", asyncio.run(_retry(settings_of(context), ids, status)))
+    if status:
+        _retry_all(settings_of(context), status)
+    else:
+        _tell("pending again", asyncio.run(_retry(settings_of(context), ids or ())))
 
 
-async def _retry(settings: "Settings", ids: Sequence[int] | None, status: Status | None) -> "Changed":
+async def _retry(settings: "Settings", ids: Sequence[int]) -> "Changed":
+    from outbox.db.operations import Operations
+
+    async with migrated_database(settings) as engine:
+        return await Operations(engine).retry(ids)
+
+
+def _retry_all(settings: "Settings", status: Status) -> None:
+    done = 0
+
+    def tally(some: int) -> None:
+        nonlocal done
+        done += some
+
+    complete, erased = asyncio.run(_retry_batches(settings, status, tally))
+    text = f"{done:,} {'email' if done == 1 else 'emails'} pending again"
+    if not complete:
+        complain(f"interrupted: {text} so far; the same command goes on from there")
+        raise typer.Exit(INTERRUPTED)
+    typer.echo(text if done else "there is nothing to do")
+    if erased:
+        stay = "email stays as it is: its" if erased == 1 else "emails stay as they are: their"
+        complain(f"{erased:,} {status} {stay} content was erased")
+
+
+async def _retry_batches(settings: "Settings", status: Status, tally: Callable[[int], None]) -> tuple[bool, int]:
+    """Whether it came to its end, and how many emails have no content any more."""
     from outbox.db.operations import Operations
 
     async with migrated_database(settings) as engine:
         operations = Operations(engine)
-        return await operations.retry_status(status) if status else await operations.retry(ids or ())
+        waiting, erased = await operations.retryable(status)
+
+        async def total() -> int:
+            return waiting
+
+        return await work_through("retrying", operations.retry_status(status), total, tally), erased
 
 
 def cancel(context: typer.Context, ids: Ids) -> None:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 COLUMNS = (
     "id", "status", "sender", "to_addrs", "cc_addrs", "bcc_addrs", "reply_to", "subject", "template", "locale",
     "headers", "priority", "due_at", "expires_at", "max_attempts", "transport", "on_doubt",
-    "idempotency_key", "tag", "sensitive", "message_id", "claimed_by", "last_error", "created_at", "finished_at",
+    "idempotency_key", "tag", "sensitive", "erased", "message_id", "claimed_by", "last_error", "created_at",
+    "finished_at",
 )  # fmt: skip
 """What is shown of every email, by the names in the table."""
 
@@ -143,6 +144,8 @@ def _lines(shown: Shown) -> list[tuple[str, object]]:
 
 def _content_lines(shown: Shown) -> list[tuple[str, object]]:
     email = shown.email
+    if email.erased:
+        return [("content", "erased")]
     if email.sensitive:
         return [("content", "not shown: the email is sensitive")]
     html = f"{len(email.body_html)} characters (see --json)" if email.body_html else ""

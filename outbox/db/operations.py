@@ -1,6 +1,8 @@
 """What commands and people do with the outbox: look at it, retry, cancel, pause. Never on the way of an email."""
 
-from collections.abc import Collection, Sequence
+import asyncio
+import time
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -171,21 +173,30 @@ class Operations:
                 changed.unchanged.update(await _why_not(connection, set(batch) - set(done)))
         return changed
 
-    async def retry_status(self, status: str) -> Changed:
-        """`retry` for all emails of a status. Raises ValueError where that status is not one to retry."""
+    async def retry_status(self, status: str) -> AsyncIterator[int]:
+        """`retry` for all emails of a status that have their content; how many of each batch. Raises ValueError where
+        that status is not one to retry."""
         if status not in RETRYABLE:
             raise ValueError(f"status {status!r} cannot be retried; one of {', '.join(sorted(RETRYABLE))} can")
-        changed, last = Changed(), 0
+        last = 0
         while True:
-            some = select(Email.id).where(Email.status == status, Email.id > last).order_by(Email.id).limit(BATCH)
+            some = select(Email.id).where(Email.status == status, Email.erased.is_(False), Email.id > last)
             async with self._reader.connect() as connection:
-                ids = (await connection.scalars(some)).all()
+                ids = (await connection.scalars(some.order_by(Email.id).limit(BATCH))).all()
             if not ids:
-                return changed
-            batch = await self.retry(ids)
-            changed.done.extend(batch.done)
-            changed.unchanged.update(batch.unchanged)
+                return
+            began = time.monotonic()
+            yield len((await self.retry(ids)).done)
+            await asyncio.sleep(time.monotonic() - began)  # as long for others
             last = ids[-1]
+
+    async def retryable(self, status: str) -> tuple[int, int]:
+        """How many emails of a status have their content, and how many do not. Reads the whole table."""
+        erased = case((Email.erased, 1), else_=0)
+        counted = select(func.count(), func.coalesce(func.sum(erased), 0)).where(Email.status == status)
+        async with self._reader.connect() as connection:
+            all_, without = (await connection.execute(counted)).one()
+        return all_ - without, without
 
     async def cancel(self, ids: Collection[int]) -> Changed:
         """Finish emails that nobody has begun to send."""

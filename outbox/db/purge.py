@@ -52,10 +52,10 @@ class Found:
     last: tuple[Any, int]
 
 
-async def until(store: Store, rule: Rule) -> datetime:
-    """The newest end of an email that `rule` is about, as of now."""
+async def until(store: Store, age: float) -> datetime:
+    """So many seconds ago, by the database's clock."""
     async with store.read() as connection:
-        return (await connection.execute(select(later(literal(-rule.age))))).scalar_one()
+        return (await connection.execute(select(later(literal(-age))))).scalar_one()
 
 
 async def count(store: Store, rule: Rule, until: datetime) -> int:

@@ -122,7 +122,7 @@ def test_cancel_and_retry_tell_what_changed_and_what_not_and_why(outbox, send):
 def test_all_emails_of_a_status_are_retried(outbox, send):
     ids = [send("--to", "ada@example.org", "--text", "x") for _ in range(3)]
     assert outbox("cancel", *map(str, ids)).code == 0
-    assert outbox("retry", "--status", "cancelled").out.startswith("3 emails pending again: ")
+    assert outbox("retry", "--status", "cancelled").out == "3 emails pending again\n"
     answer = outbox("retry", "--status", "cancelled")
     assert (answer.code, answer.out) == (0, "there is nothing to do\n")
 

@@ -43,7 +43,7 @@ def clear(store):
 
     async def clear(status, days, *, content_only=False):
         rule = Rule(Status(status), days * DAY, content_only)
-        end = await until(store, rule)
+        end = await until(store, rule.age)
         expected = await count(store, rule, end)
         batches = [done async for done in purge(store, rule, end)]
         assert sum(batches) == expected
@@ -138,7 +138,7 @@ async def test_a_row_that_somebody_works_on_is_left_alone_and_nobody_waits(postg
         await connection.execute(
             text(f"INSERT INTO email_outbox (to_addrs, status, due_at, finished_at) VALUES {rows}")
         )
-    end = await until(store, rule)
+    end = await until(store, rule.age)
     async with engine.connect() as other:
         await other.execute(
             text("UPDATE email_outbox SET status = 'pending', due_at = now(), finished_at = NULL WHERE id = 1")
@@ -165,7 +165,7 @@ async def test_what_ended_anew_meanwhile_is_not_old_any_more(ended, store, execu
         return rows
 
     monkeypatch.setattr(purging, "_next", look)
-    assert [done async for done in purge(store, rule, await until(store, rule))] == [0]
+    assert [done async for done in purge(store, rule, await until(store, rule.age))] == [0]
     assert await ids(execute) == [id_]
 
 
@@ -173,7 +173,7 @@ async def test_purges_and_pollers_at_once_take_every_email_once(ended, engine, e
     made = {await ended("sent", 31) for _ in range(300)}
     rule = Rule(Status.SENT, 30 * DAY, content_only=False)
     stores = [open_store(engine) for _ in range(3)]
-    end = await until(stores[0], rule)
+    end = await until(stores[0], rule.age)
 
     async def run(store):
         return sum([done async for done in purge(store, rule, end)])
@@ -215,7 +215,7 @@ async def against_model(database, rows, rules):
         await fill(engine, database, rows)
         model = {str(number): (status, days, True) for number, (status, days, _) in enumerate(rows)}
         for rule in rules:
-            done = sum([some async for some in purge(store, rule, await until(store, rule))])
+            done = sum([some async for some in purge(store, rule, await until(store, rule.age))])
             old = [tag for tag, (s, days, _) in model.items() if s is rule.status and days * DAY > rule.age]
             if rule.content_only:
                 assert done == sum(model[tag][2] for tag in old)
