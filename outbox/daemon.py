@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from outbox.claiming import Rules
-from outbox.core.errors import DatabaseError
+from outbox.core.errors import INTERRUPTED, DatabaseError
 from outbox.core.message import MessageIds
 from outbox.core.retry import drop, hold
 from outbox.db.engine import create_engine
@@ -259,20 +259,23 @@ def _report_death(task: asyncio.Task[None]) -> None:
 async def run(settings: Settings, *, drain: bool = False) -> int:
     """Poll until SIGTERM or SIGINT, then drain; a second signal breaks off what is in flight.
 
-    With `drain`, end by itself when nothing is due. Returns the exit code: 1 where due mail had to be left behind.
+    With `drain`, end by itself when nothing is due. Returns the exit code: 1 where due mail had to be left behind, and
+    INTERRUPTED where a drain was.
     """
     give_large_blocks_back()
     stopping = asyncio.Event()
     poller = Poller(settings, drain=drain)
+    stopped_by: list[int] = []
 
-    def on_signal() -> None:
+    def on_signal(number: int) -> None:
         if stopping.is_set():
             poller.hurry()
+        stopped_by.append(number)
         stopping.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
+        loop.add_signal_handler(number, on_signal, number)
     try:
         async with poller:
             finished = asyncio.create_task(poller.finished())
@@ -281,7 +284,7 @@ async def run(settings: Settings, *, drain: bool = False) -> int:
             stopped.cancel()
             if stopping.is_set():
                 finished.cancel()
-                return 0
+                return INTERRUPTED if drain and signal.SIGINT in stopped_by else 0
             finished.result()
             return 1 if await poller.left_behind() else 0
     finally:

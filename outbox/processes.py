@@ -10,7 +10,7 @@ from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 
-from outbox.core.errors import OutboxError, SettingsError
+from outbox.core.errors import INTERRUPTED, OutboxError, SettingsError
 from outbox.settings import Settings
 
 log = logging.getLogger("outbox.processes")
@@ -47,7 +47,8 @@ def run_processes(settings: Settings, count: int, *, drain: bool = False) -> int
         signal.signal(number, pollers.stop)
     for _ in range(count):
         pollers.start()
-    return pollers.wait()
+    worst = pollers.wait()
+    return INTERRUPTED if drain and pollers.interrupted else worst
 
 
 class _Pollers:
@@ -58,6 +59,8 @@ class _Pollers:
         self._drain = drain
         self._context = multiprocessing.get_context("spawn")
         self._stopping = threading.Event()
+        self.interrupted = False
+        """By Ctrl-C."""
         self._running: list[SpawnProcess] = []
 
     def start(self) -> None:
@@ -69,6 +72,7 @@ class _Pollers:
 
     def stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # the signature is the library's
         self._stopping.set()
+        self.interrupted |= number == signal.SIGINT
         for poller in self._running:
             if poller.is_alive():
                 poller.terminate()

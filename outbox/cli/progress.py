@@ -6,9 +6,6 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
-INTERRUPTED = 130
-"""The exit code after Ctrl-C."""
-
 Advance = Callable[[int], None]
 
 
@@ -17,11 +14,11 @@ async def work_through(
 ) -> bool:
     """Take `batches` to their end, `tally` each, and show how many of `total` are done where stderr is a terminal.
 
-    False after Ctrl-C: the batch under way was finished, so that what is told of it is true. A second Ctrl-C does not
+    False after Ctrl-C: the batch under way was finished, so that what is told of it is true. Pressed again it does not
     wait for that.
     """
     interrupted = _watch_for_interrupt()
-    with _bar(title, await total() if sys.stderr.isatty() else None) as advance:
+    with bar(title, await total() if sys.stderr.isatty() else None) as advance:
         async for done in batches:
             tally(done)
             advance(done)
@@ -42,8 +39,8 @@ def _watch_for_interrupt() -> asyncio.Event:
 
 
 @contextmanager
-def _bar(title: str, total: int | None) -> Iterator[Advance]:
-    """Nothing is shown without a total."""
+def bar(title: str, total: int | None) -> Iterator[Advance]:
+    """How much of `total` is done, on stderr; nothing is shown without one."""
     if total is None:
         yield lambda _: None
         return

@@ -9,8 +9,9 @@ import typer
 
 from outbox.cli.access import migrated_database, settings_of
 from outbox.cli.output import complain
-from outbox.cli.progress import INTERRUPTED, work_through
+from outbox.cli.progress import work_through
 from outbox.core.duration import parse_duration
+from outbox.core.errors import INTERRUPTED
 from outbox.core.retention import ENDED, Rule
 from outbox.core.status import FINAL, Status
 

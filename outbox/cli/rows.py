@@ -9,7 +9,8 @@ import typer
 from outbox.cli.access import MAX_ID, migrated_database, settings_of, stored_text
 from outbox.cli.output import MEDIUM, WIDE, complain, moment_text, one_line, print_json, print_table, table_width
 from outbox.cli.pausing import pause_text
-from outbox.cli.progress import INTERRUPTED, work_through
+from outbox.cli.progress import work_through
+from outbox.core.errors import INTERRUPTED
 from outbox.core.status import RETRYABLE, Status
 
 if TYPE_CHECKING:

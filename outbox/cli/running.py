@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from outbox.cli.access import database, migrated_database, settings_of
+from outbox.cli.draining import drain as drained
 
 if TYPE_CHECKING:
     from outbox.settings import Settings
@@ -44,14 +45,20 @@ def run(
     processes: Annotated[int, typer.Option(min=1, max=64, help="Number of pollers, each in a process.")] = 1,
     log_level: Annotated[LogLevel, typer.Option(help="How much to log on stderr.")] = LogLevel.INFO,
 ) -> None:
-    """Send email until SIGTERM or Ctrl-C: then finish what is in flight and exit. A second signal breaks it off."""
+    """Send email until SIGTERM or Ctrl-C: then finish what is in flight and exit. A second signal breaks it off.
+
+    After Ctrl-C a drain exits with 130: it was not done yet.
+    """
     settings = settings_of(context)
     asyncio.run(_require_usable(settings))
-    from outbox.processes import run_here, run_processes, set_up_logging
 
-    set_up_logging(logging.getLevelNamesMapping()[log_level.upper()])
-    code = run_here(settings, drain=drain) if processes == 1 else run_processes(settings, processes, drain=drain)
-    raise typer.Exit(code)
+    def work() -> int:
+        from outbox.processes import run_here, run_processes, set_up_logging
+
+        set_up_logging(logging.getLevelNamesMapping()[log_level.upper()])
+        return run_here(settings, drain=drain) if processes == 1 else run_processes(settings, processes, drain=drain)
+
+    raise typer.Exit(drained(settings, work) if drain else work())
 
 
 async def _require_usable(settings: "Settings") -> None:

@@ -12,6 +12,9 @@
 Faults of SMTP servers are not exceptions: they are outcomes and faults, see `outcome` and `classify`.
 """
 
+INTERRUPTED = 130
+"""The exit code of work with an end that Ctrl-C broke off. A daemon that polls has none, and ends with 0."""
+
 
 class OutboxError(Exception):
     """Base of all errors raised on purpose."""

@@ -83,6 +83,12 @@ class Operations:
             found = {row.status: row.rows for row in await connection.execute(counted)}
         return {status.value: found.get(status, 0) for status in Status}
 
+    async def due(self) -> int:
+        """How many emails are due now. Reads all of those that wait."""
+        async with self._reader.connect() as connection:
+            counted = select(func.count()).select_from(Email).where(Email.due_at <= UtcNow())
+            return int((await connection.execute(counted)).scalar_one())
+
     async def oldest_due_seconds(self) -> float | None:
         """How long the most overdue pending email has waited past its `due_at`; None where none is overdue."""
         oldest = select(-SecondsUntil(func.min(Email.due_at)))

@@ -75,7 +75,7 @@ def test_a_failure_says_why_and_how_to_try_again():
 
 
 def test_a_sensitive_failure_cannot_be_tried_again_because_its_content_is_gone():
-    why = why_not_sent(email(Status.FAILED, last_error="550 5.1.1 no such user", sensitive=True), around())
+    why = why_not_sent(email(Status.FAILED, last_error="550 5.1.1 no such user", sensitive=True, erased=True), around())
     assert why == "550 5.1.1 no such user"
 
 
