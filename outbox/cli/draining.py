@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from outbox.cli.access import database
 from outbox.cli.output import complain
-from outbox.cli.progress import Advance, bar
+from outbox.cli.progress import Bar
 from outbox.core.errors import INTERRUPTED, DatabaseError
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def _watched(settings: "Settings", before: int) -> Iterator[None]:
         yield
         return
     ended = threading.Event()
-    with bar("draining", before) as advance:
-        watcher = threading.Thread(target=lambda: asyncio.run(_watch(settings, before, advance, ended)), daemon=True)
+    with Bar("draining", before) as bar:
+        watcher = threading.Thread(target=lambda: asyncio.run(_watch(settings, before, bar, ended)), daemon=True)
         watcher.start()
         try:
             yield
@@ -66,7 +66,7 @@ def _watched(settings: "Settings", before: int) -> Iterator[None]:
             watcher.join()
 
 
-async def _watch(settings: "Settings", before: int, advance: Advance, ended: threading.Event) -> None:
+async def _watch(settings: "Settings", before: int, bar: Bar, ended: threading.Event) -> None:
     """From a thread, since `run` has a loop, or processes, of its own. What is counted is only shown."""
     shown = 0
     async with database(settings) as engine:
@@ -76,6 +76,6 @@ async def _watch(settings: "Settings", before: int, advance: Advance, ended: thr
                 done = max(shown, before - await _count(engine))
             except DatabaseError:
                 done = shown  # the poller tells
-            advance(done - shown)
+            bar.advance(done - shown)
             shown = done
             await asyncio.to_thread(ended.wait, max(LOOK_INTERVAL, SHARE * (time.monotonic() - began)))

@@ -3,10 +3,42 @@
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Self
 
-Advance = Callable[[int], None]
+
+class Bar:
+    """How much of `total` is done, on stderr; nothing is shown without a total."""
+
+    def __init__(self, title: str, total: int | None) -> None:
+        self._title = title
+        self._total = total
+        self._progress: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Self:
+        if self._total is not None:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+            self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._progress.add_task(self._title, total=self._total)
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def advance(self, done: int) -> None:
+        """So many more."""
+        if self._progress:
+            self._progress.advance(self._task, done)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._progress:
+            self._progress.stop()
 
 
 async def work_through(
@@ -14,40 +46,22 @@ async def work_through(
 ) -> bool:
     """Take `batches` to their end, `tally` each, and show how many of `total` are done where stderr is a terminal.
 
-    False after Ctrl-C: the batch under way was finished, so that what is told of it is true. Pressed again it does not
-    wait for that.
+    False after Ctrl-C: the batch under way was finished, so that what is told of it is true. Pressed again it ends the
+    process there and then, which the database takes for what it is.
     """
-    interrupted = _watch_for_interrupt()
-    with bar(title, await total() if sys.stderr.isatty() else None) as advance:
+    interrupted = asyncio.Event()
+    with Bar(title, await total() if sys.stderr.isatty() else None) as bar:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _stop, interrupted, bar)
         async for done in batches:
             tally(done)
-            advance(done)
+            bar.advance(done)
             if interrupted.is_set():
                 return False
     return True
 
 
-def _watch_for_interrupt() -> asyncio.Event:
-    loop, interrupted = asyncio.get_running_loop(), asyncio.Event()
-
-    def stop() -> None:
-        interrupted.set()
-        loop.remove_signal_handler(signal.SIGINT)
-
-    loop.add_signal_handler(signal.SIGINT, stop)
-    return interrupted
-
-
-@contextmanager
-def bar(title: str, total: int | None) -> Iterator[Advance]:
-    """How much of `total` is done, on stderr; nothing is shown without one."""
-    if total is None:
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(title, total=total)
-        yield lambda done: progress.advance(task, done)
+def _stop(interrupted: asyncio.Event, bar: Bar) -> None:
+    interrupted.set()
+    asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    bar.close()
