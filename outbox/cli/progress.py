@@ -50,8 +50,9 @@ async def work_through(
     process there and then, which the database takes for what it is.
     """
     interrupted = asyncio.Event()
-    with Bar(title, await total() if sys.stderr.isatty() else None) as bar:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _stop, interrupted, bar)
+    bar = Bar(title, await total() if sys.stderr.isatty() else None)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _stop, interrupted, bar)
+    with bar:
         async for done in batches:
             tally(done)
             bar.advance(done)
