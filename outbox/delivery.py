@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 from outbox.budget import Budget, Room
 from outbox.core.claim import INLINE, URGENT, AttachedFile, Claimed, Result
+from outbox.core.discretion import bug, discreet, fault_of
 from outbox.core.errors import ContentError, DatabaseError, NotNowError
 from outbox.core.message import Message
 from outbox.core.outcome import Kind, Outcome, Report
 from outbox.core.retry import Random, RetryPolicy, Standing, Verdict, blamed, decide, give_up, postpone, settle
 from outbox.core.status import Status
-from outbox.core.text import clean_text
 from outbox.mail.addressees import Addressees, read_addressees
 from outbox.mail.composer import Composer
 from outbox.smtp.transport import Transport
@@ -87,6 +87,8 @@ class Delivery:
             return _result(row, wait, standing)
         mark = _Mark(row, transport.name, self.mark, may_leave)
         report = await _send(transport, message, row, still_owned, mark)
+        if row.sensitive:
+            report.outcomes = mark.told(report.outcomes)
         bounces = self._bounced(row.id, report, transport)
         if report.fault:
             standing = standing._replace(bounces=bounces)
@@ -105,7 +107,10 @@ class Delivery:
         await room.compose(size)
         row = await self.load_content(row)
         files = await self.load_files(row.id) if row.has_attachments else ()
-        message = await self.composer.compose(row, to, files, skip)
+        try:
+            message = await self.composer.compose(row, to, files, skip)
+        except ContentError as error:
+            raise ContentError(fault_of(error, sensitive=row.sensitive)) from None
         message = message._replace(urgent=True) if row.priority == URGENT else message
         room.composed(len(message.content) + len(message.utf8_content or b""))
         return message
@@ -126,7 +131,7 @@ class Delivery:
     def after_bug(self, row: Claimed, error: Exception) -> Result:
         """The result where our own code failed: the row waits for its next attempt, the others go on."""
         standing = _standing(row, ())
-        return _result(row, postpone(standing, _bug(error), self.policy, self.random), standing)
+        return _result(row, postpone(standing, bug(error, sensitive=row.sensitive), self.policy, self.random), standing)
 
     def _route(self, row: Claimed) -> Transport:
         if row.transport and row.transport not in self.transports:
@@ -147,15 +152,21 @@ class _Mark:
     may_leave: Callable[[], Awaitable[bool]]
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     ids: dict[str, int] = field(default_factory=dict)
+    content_seen: bool = False
 
     async def before_dot(self, outcomes: Mapping[str, Outcome]) -> bool:
         """Whether the dot may leave."""
+        self.content_seen = True
         return await self.may_leave() and (self.row.on_doubt != "hold" or await self.put(outcomes))
+
+    def told(self, outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
+        """`outcomes` as they may go on record."""
+        return discreet(outcomes) if self.row.sensitive and self.content_seen else {**outcomes}
 
     async def put(self, outcomes: Mapping[str, Outcome]) -> bool:
         """Whether they are on record; not where the lease was lost or the database fails."""
         old = tuple(self.ids[r] for r in outcomes if r in self.ids)
-        row, verdict = self.row, Verdict(Status.IN_DOUBT)
+        row, verdict, outcomes = self.row, Verdict(Status.IN_DOUBT), self.told(outcomes)
         result = Result(row.id, row.claim_token, row.attempts, verdict, outcomes, self.transport, marks=old)
         try:
             ids = await self.write(result)
@@ -178,13 +189,9 @@ async def _send(
         )
     except Exception as error:
         # We cannot tell where it broke off, so it may have gone out.
-        log.exception("internal error while sending")
-        doubt = Outcome(Kind.IN_DOUBT, note=_bug(error))
+        log.error("email %d: internal error while sending", row.id, exc_info=not row.sensitive)  # noqa: TRY400  # which quotes
+        doubt = Outcome(Kind.IN_DOUBT, note=bug(error, sensitive=row.sensitive))
         return Report({r: mark.outcomes.get(r, doubt) for r in message.recipients})
-
-
-def _bug(error: Exception) -> str:
-    return f"internal error, please report it: {type(error).__name__}: {clean_text(str(error), 200)}"
 
 
 def _standing(row: Claimed, everyone: Sequence[str]) -> Standing:

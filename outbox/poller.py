@@ -196,7 +196,7 @@ class PollLoop:
             log.warning("email %d is given back untried: %s", row.id, error)
             result = given_back(row)
         except Exception as error:
-            log.exception("email %d: internal error", row.id)
+            log.error("email %d: internal error", row.id, exc_info=not row.sensitive)  # noqa: TRY400  # which quotes
             result = self._delivery.after_bug(row, error)
         _log_result(row, result)
         self.recorder.put(result)

@@ -56,6 +56,7 @@ class Claimed:
     held: bool | None = None  # False: it was held, and a person released it
     gate: str = ""
     """Where it was claimed: a transport, `@domain` of a recipient, or '' for an email not routed yet."""
+    sensitive: bool = False
     way: str = ""
     """The transport that it will go over, which is decided after the claim."""
     history: Mapping[str, Kind] = field(default_factory=dict)

@@ -74,12 +74,12 @@ _TAKE = f"""
             template, {_CONTEXT} AS context, locale, CAST(headers AS text) AS headers, priority, max_attempts,
             transport, on_doubt,
             EXISTS (SELECT 1 FROM email_attachment WHERE outbox_id = email_outbox.id) AS has_attachments,
-            {_SIZE} AS size, tag, held, gate
+            {_SIZE} AS size, tag, held, gate, sensitive
     )
     SELECT id, claim_token, attempts, CAST(extract(epoch FROM now() - due_at) AS float8), taken_over, message_id,
         created_at, expires_in, sender, to_addrs, cc_addrs, bcc_addrs, reply_to, subject, body_text, body_html,
         template, context, locale, headers, priority, max_attempts, transport, on_doubt, has_attachments, size, tag,
-        held, gate, due_at
+        held, gate, sensitive, due_at
     FROM taken JOIN due USING (id)
 """  # noqa: S608  # made of constants; values are bound
 

@@ -58,7 +58,7 @@ _ROW = f"""json_array(
     (julianday(expires_at) - julianday({_NOW})) * 86400.0, {_SENDER}, {_TO}, {_CC}, {_BCC}, {_REPLY_TO}, {_SUBJECT},
     {_TEXT}, {_HTML}, {_TEMPLATE}, {_CONTEXT}, {_LOCALE}, {_HEADERS}, priority, max_attempts, {_TRANSPORT}, on_doubt,
     json(iif({_FILES}, 'true', 'false')), {_SIZE}, {_TAG}, json(iif(held, 'true', iif(held IS NULL, 'null', 'false'))),
-    {_GATE}, iif(message_id IS NULL, NULL, {_TRIED})
+    {_GATE}, json(iif(sensitive, 'true', 'false')), iif(message_id IS NULL, NULL, {_TRIED})
 )"""
 
 _ANY = f"""

@@ -1,0 +1,118 @@
+"""The content of a sensitive email: gone in the write that ends it, whatever its end, and never seen anywhere else."""
+
+import json
+
+import pytest
+
+from outbox import Attachment, Email, enqueue
+
+SECRET = "hush-4711"
+FILE = SECRET.encode() * 1000
+DOTS = {"spam@example.org": f"554 5.7.1 spam found: {SECRET}", "later@example.org": f"451 4.7.1 {SECRET}?"}
+RECIPIENTS = {"nobody@example.org": "550 5.1.1 no such user", "grey@example.org": "450 4.2.0 greylisted"}
+
+
+@pytest.fixture
+def put(engine):
+    """Insert a sensitive email; its id."""
+
+    async def put(to="ada@example.org", *, files=True, **columns):
+        content = {} if "template" in columns else {"text": SECRET, "html": SECRET}
+        attachments = [Attachment("a.txt", FILE), Attachment("b.txt", SECRET.encode())] if files else []
+        email = Email(to=to, subject="Code", attachments=attachments, sensitive=True, **{**content, **columns})
+        async with engine.begin() as connection:
+            [id] = await enqueue(connection, email)
+        return id
+
+    return put
+
+
+@pytest.fixture
+def templates(tmp_path):
+    folder = tmp_path / "templates"
+    folder.mkdir()
+    (folder / "broken.subject.txt").write_text("Code")
+    (folder / "broken.txt").write_text("{{ code | int(base=99) }} {{ code.x.y }} {% include code %}")
+    return str(folder)
+
+
+async def stored(execute):
+    """Everything in the database that could hold the secret, as text."""
+    rows = await execute("SELECT body_text, body_html, context, last_error FROM email_outbox")
+    attempts = await execute("SELECT reply FROM email_attempt")
+    files = await execute("SELECT content, blob_id FROM email_attachment")
+    blobs = await execute("SELECT content FROM email_blob")
+    return str([tuple(row) for row in (*rows, *attempts, *files, *blobs)])
+
+
+@pytest.mark.timeout(180)
+async def test_nothing_is_left_of_it_whatever_its_end_and_nothing_is_said_of_it(outbox, put, execute, smtpd, templates):
+    smtpd.faults = {"rcpt": RECIPIENTS, "dot": DOTS.get}
+    ids = {
+        "sent": await put(),
+        "refused": await put("nobody@example.org"),
+        "partial": await put("ada@example.org, nobody@example.org"),
+        "spam": await put(sender="spam@example.org"),
+        "gave up": await put(sender="later@example.org", max_attempts=1),
+        "broken": await put(template="broken", context={"code": SECRET}),
+        "bad address": await put(template="broken", context={"code": SECRET}, sender="x@example.org"),
+    }
+    said = []
+    code, errors = await (await outbox("run", "--drain", "--log-level", "debug", OUTBOX_TEMPLATES=templates)).ended()
+    said.append(errors)
+    assert code == 0
+    rows = {r.id: r for r in await execute("SELECT id, status, erased, last_error FROM email_outbox")}
+    ends = {name: rows[id].status for name, id in ids.items()}
+    assert ends == {
+        "sent": "sent", "refused": "failed", "partial": "partial", "spam": "failed", "gave up": "failed",
+        "broken": "failed", "bad address": "failed",
+    }  # fmt: skip
+    assert all(row.erased for row in rows.values())
+    assert SECRET not in await stored(execute)
+    assert await execute("SELECT id FROM email_attachment") == await execute("SELECT id FROM email_blob") == []
+    assert rows[ids["refused"]].last_error == "nobody@example.org: 550 5.1.1 no such user", "nothing was shown yet"
+    assert "554 5.7.1 (words withheld: the email is sensitive)" in rows[ids["spam"]].last_error
+    assert "what is wrong is withheld" in rows[ids["broken"]].last_error
+    for id in (ids["sent"], ids["spam"], ids["broken"]):
+        for arguments in (["show", str(id)], ["show", str(id), "--json"]):
+            process = await outbox(*arguments)
+            out, err = await process.process.communicate()
+            said += [out.decode(), err.decode()]
+    out, _ = await (await outbox("list", "--json")).process.communicate()
+    said.append(out.decode())
+    assert len(json.loads(said[-1])) == len(ids)
+    assert SECRET not in "".join(said)
+
+
+@pytest.mark.timeout(180)
+async def test_an_email_in_doubt_cancelled_or_expired_has_no_content_either(outbox, put, execute, smtpd):
+    smtpd.faults = {"dot": "drop"}
+    doubt = await put(on_doubt="hold")
+    await (await outbox("run", "--drain")).ended()
+    smtpd.faults = {}
+    cancelled = await put()
+    await (await outbox("cancel", str(cancelled))).ended()
+    expired = await put()
+    await execute("UPDATE email_outbox SET expires_at = created_at WHERE id = :id", {"id": expired})
+    await (await outbox("run", "--drain")).ended()
+    rows = {r.id: (r.status, bool(r.erased)) for r in await execute("SELECT id, status, erased FROM email_outbox")}
+    assert rows == {doubt: ("in_doubt", True), cancelled: ("cancelled", True), expired: ("expired", True)}
+    assert SECRET not in await stored(execute)
+    resolved = await outbox("resolve", str(doubt), "--resend")
+    assert (await resolved.ended())[0] == 1
+    assert (await (await outbox("resolve", str(doubt), "--sent")).ended())[0] == 0
+    assert SECRET not in await stored(execute)
+
+
+async def test_what_others_share_with_it_stays_and_what_waits_keeps_its_content(outbox, put, engine, execute, smtpd):
+    smtpd.faults = {"rcpt": RECIPIENTS}
+    await put()
+    waiting = await put("grey@example.org")
+    async with engine.begin() as connection:
+        files = [Attachment("a.txt", FILE)]
+        [other] = await enqueue(connection, Email(to="grey@example.org", subject="x", text="x", attachments=files))
+    await (await outbox("run", "--drain")).ended()
+    users = await execute("SELECT outbox_id FROM email_attachment WHERE blob_id IS NOT NULL ORDER BY outbox_id")
+    assert [row.outbox_id for row in users] == [waiting, other]
+    [row] = await execute("SELECT body_text, erased FROM email_outbox WHERE id = :id", {"id": waiting})
+    assert (row.body_text, bool(row.erased)) == (SECRET, False)
