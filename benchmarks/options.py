@@ -29,7 +29,7 @@ def parse(arguments: list[str]) -> Options:
     parser.add_argument("targets", nargs="*", metavar="T1", help=f"which of {', '.join(TARGETS)}; all without any")
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument("--quick", action="store_true", help="tiny numbers: shows that it works, measures nothing")
-    sizes.add_argument("--full", action="store_true", help="T5 with ten million rows")
+    sizes.add_argument("--full", action="store_true", help="T5 with ten million rows, T13 with one")
     names = ", ".join(f"{field.name} {field.default}" for field in fields(Plan))
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=NUMBER", type=_number, help=f"of {names}")
     parser.add_argument("--repeat", metavar="N", help="the same as --set repeat=N")

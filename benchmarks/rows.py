@@ -10,10 +10,13 @@ _SERIES = {
     "SQLite": "WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < :count)",
     "PostgreSQL": "WITH series(n) AS (SELECT generate_series(1, CAST(:count AS integer)))",
 }
-_NOW = {"SQLite": "strftime('%Y-%m-%d %H:%M:%f', 'now')", "PostgreSQL": "now()"}
 _LATER = {
     "SQLite": "strftime('%Y-%m-%d %H:%M:%f', 'now', (1 + n % 30) || ' days')",
     "PostgreSQL": "now() + make_interval(days => 1 + n % 30)",
+}
+_BEFORE = {
+    "SQLite": "strftime('%Y-%m-%d %H:%M:%f', 'now', '-{} days')",
+    "PostgreSQL": "now() - make_interval(days => {})",
 }
 _NUMBERED = "replace(CAST(:{} AS text), '" + NUMBER + "', CAST(n AS text))"
 
@@ -51,20 +54,20 @@ def insert(database: Database, number: int, content: Content = LITERAL, **column
     database.run(statement, count=number, **content.parameters)
 
 
-def insert_finished(database: Database, number: int) -> None:
-    """So many that were sent, each with its attempt on record."""
-    now = _NOW[database.kind]
-    sent = {"status": "'sent'", "due_at": "NULL", "attempts": "1", "finished_at": now}
-    insert(database, number, SHORT, **sent)
+def insert_finished(database: Database, number: int, days_ago: int = 0, **columns: str) -> None:
+    """So many that were sent, each with its attempt on record; `columns` are more SQL."""
+    end = _BEFORE[database.kind].format(days_ago)
+    insert(database, number, SHORT, status="'sent'", due_at="NULL", attempts="1", finished_at=end, **columns)
     database.run(
         "INSERT INTO email_attempt (outbox_id, attempt, recipient, outcome, code)"
         " SELECT id, 1, to_addrs, 'accepted', 250 FROM email_outbox WHERE status = 'sent'"
+        " AND id > (SELECT coalesce(max(outbox_id), 0) FROM email_attempt)"
     )
 
 
-def insert_future(database: Database, number: int) -> None:
-    """So many that are due on one of the next thirty days."""
-    insert(database, number, SHORT, due_at=_LATER[database.kind])
+def insert_future(database: Database, number: int, **columns: str) -> None:
+    """So many that are due on one of the next thirty days; `columns` are more SQL."""
+    insert(database, number, SHORT, due_at=_LATER[database.kind], **columns)
 
 
 def assert_sent(database: Database, number: int) -> None:

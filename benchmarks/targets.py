@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks import crowds, inserts, latency, memory, paces, pollers, starts, throughput, urgency
+from benchmarks import crowds, inserts, latency, memory, paces, pollers, purges, starts, throughput, urgency
 from benchmarks.measure import Result
 from benchmarks.workbench import Workbench
 
@@ -20,4 +20,5 @@ TARGETS: dict[str, Callable[[Workbench], Result]] = {
     "T10": starts.status,
     "T11": paces.paces,
     "T12": urgency.urgency,
+    "T13": purges.purges,
 }

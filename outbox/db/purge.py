@@ -98,7 +98,8 @@ async def release_blobs(store: Store) -> AsyncIterator[int]:
 
 
 def _erased(rule: Rule) -> tuple[bool, ...]:
-    return (False,) if rule.content_only else (True, False)
+    # Those without content last: others may be emptied, by a daemon, while they are deleted.
+    return (False,) if rule.content_only else (False, True)
 
 
 def _ended(rule: Rule, until: datetime) -> list[ColumnElement[bool]]:
