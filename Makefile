@@ -41,7 +41,7 @@ $(VENV)/.bench: $(VENV)/.ready
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	@touch $@
 
-bench: $(VENV)/.bench  ## measure all targets side by side, in twelve minutes, and write docs/benchmarks.md (BENCH=)
+bench: $(VENV)/.bench  ## measure all targets side by side, in twenty minutes, and write docs/benchmarks.md (BENCH=)
 	@$(BIN)/python -m benchmarks --publish docs $(BENCH)
 
 check: $(VENV)/.ready  ## style, types and the direction of imports
