@@ -280,3 +280,42 @@ def test_retention_in_one_variable_says_which_ones_there_are(monkeypatch):
     monkeypatch.setenv("OUTBOX_RETENTION", "30d")
     with pytest.raises(SettingsError, match="OUTBOX_RETENTION: set OUTBOX_RETENTION_CONTENT and OUTBOX_RETENTION_ROWS"):
         Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[[routes]]\ntransport = "nowhere"\ntag = "x"', "routes.0.transport: there is no transport 'nowhere'"),
+        ('[[routes]]\ntransport = "default"', "routes.0: a route needs a condition"),
+        ('[[routes]]\ntransport = "default"\nsender_domain = "a b"', "'a b' is not a domain"),
+        ('[[routes]]\ntransport = "default"\npriority = 3', "routes.0.priority"),
+        ('[domain_rates]\n"x.example" = "5"', "'5' is not a rate; write it like 14/s"),
+        ('[flood_guard]\nlimit = "5/week"', "flood_guard.limit: '5/week' is not a rate"),
+        ('[flood_guard]\nlimit = "5000/hour"', "at most 1000 emails"),
+        ('[flood_guard]\nlimit = "5/hour"\nper = "sender"', "flood_guard.per"),
+    ],
+)
+def test_a_wrong_route_or_limit_is_told_in_one_line(tmp_path, text, told):
+    path = tmp_path / "outbox.toml"
+    path.write_text(f'smtp_url = "smtp://127.0.0.1:25"\n{text}\n')
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(path)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('failover = ["nowhere"]', "there is no transport 'nowhere'"),
+        ('failover = ["default"]', "a transport cannot stand in for itself"),
+        ("reserved_connections = 10", "leaves none of max_connections"),
+        ('rate = ["14/s", "many"]', "'many' is not a rate"),
+    ],
+)
+def test_a_wrong_transport_is_told_in_one_line(tmp_path, text, told):
+    path = tmp_path / "outbox.toml"
+    path.write_text(f'[transports.default]\nurl = "smtp://127.0.0.1:25"\n{text}\n')
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(path)
+    assert told in str(caught.value)
