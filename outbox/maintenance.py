@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 from outbox.core.errors import DatabaseError
 from outbox.core.retention import Rule
+from outbox.db.limits import forget_unused
 from outbox.db.purge import purge, release_blobs, until
 from outbox.db.registry import Registry
 from outbox.db.store import Store
@@ -67,6 +68,8 @@ class Retention:
             if done:
                 what = "lost their content" if rule.content_only else "were deleted"
                 log.info("retention: %d %s emails %s", done, rule.status, what)
+        while await forget_unused(self._store):
+            pass
         if self._rounds % BLOBS_EVERY == 0:
             unused = await _sum(release_blobs(self._store))
             if unused:

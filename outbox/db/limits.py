@@ -8,13 +8,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from outbox.core.rate import Meter, Rate
 from outbox.db.conflict import conflict_insert
 from outbox.db.models import LimitState, TransportState
 from outbox.db.store import Store
-from outbox.db.types import ClockTime
+from outbox.db.types import ClockTime, later
+
+KEPT = 2 * 86400.0
+"""Seconds for which the state of a limit is kept that is not used: longer than any window."""
 
 TOGETHER = 500
 """Limits that are looked up in one statement."""
@@ -96,3 +99,18 @@ def _pass(meters: Mapping[str, Meter], needed: Sequence[str], now: float) -> Pas
 
 def _table_of(name: str) -> Table:
     return LimitState if name.startswith("@") else TransportState
+
+
+async def forget_unused(store: Store) -> int:
+    """Delete the states of limits that nobody has asked in a while, at most TOGETHER; how many they were."""
+    unused = select(LimitState.name).where(LimitState.used_at < later(-KEPT)).order_by(LimitState.used_at)
+    unused = unused.limit(TOGETHER)
+    async with store.read() as connection:
+        if (await connection.execute(unused.limit(1))).first() is None:
+            return 0
+
+    def write(connection: Connection) -> int:
+        names = connection.scalars(unused.with_for_update(skip_locked=True)).all()
+        return connection.execute(delete(LimitState).where(LimitState.name.in_(names))).rowcount
+
+    return await store.write(write)

@@ -7,7 +7,7 @@ import pytest
 
 from outbox.core.rate import parse_rate
 from outbox.db.engine import create_engine
-from outbox.db.limits import SharedLimits
+from outbox.db.limits import SharedLimits, forget_unused
 from outbox.db.store import open_store
 
 RATES = {"default": [parse_rate("10/s")], "@example.org": [parse_rate("3/day")], "small": [parse_rate("1/hour")]}
@@ -52,6 +52,14 @@ async def test_several_pollers_together_get_no_more_than_one_alone(database):
     assert sum(passage.limit is None for passages in found for passage in passages) == 3
     for store in stores:
         await store.close()
+
+
+async def test_limits_that_nobody_asks_any_more_are_forgotten(limits, store, execute):
+    await limits.admit([["@example.org"]])
+    assert await forget_unused(store) == 0
+    await execute("UPDATE email_limit SET used_at = '2026-01-02 03:04:05'")
+    assert await forget_unused(store) == 1
+    assert await execute("SELECT name FROM email_limit") == []
 
 
 async def test_a_limit_is_remembered_by_whoever_comes_later(limits, store):
