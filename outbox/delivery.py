@@ -95,6 +95,8 @@ class Delivery:
             report = blamed(report, message.recipients, bounces)
         report.outcomes.update(_newly_bad(to, row))
         verdict = decide(standing, report, self.policy, self.random)
+        if verdict.status is Status.PENDING and any(o.kind is Kind.IN_DOUBT for o in report.outcomes.values()):
+            verdict = verdict._replace(route=transport.name)  # no other could recognise the copy
         outcomes = {r: report.outcomes[r] for r in to.everyone if r in report.outcomes}
         lost, marks = _lost(row, standing), tuple(mark.ids.values())
         return Result(row.id, row.claim_token, row.attempts, verdict, outcomes, transport.name, lost, marks)

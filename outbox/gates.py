@@ -105,7 +105,8 @@ class Gates:
         was."""
         if limit in self._domains:
             return limit
-        return row.way if self._mixed and row.gate in {UNROUTED, *self._domains} else None
+        own = self._own(row)
+        return None if row.gate == own or (row.gate == UNROUTED and not self._mixed) else own
 
     def _limit_of(self, domain: str) -> str | None:
         parts = domain.split(".")

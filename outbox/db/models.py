@@ -5,7 +5,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, LargeBinary, MetaData, Text, false, text
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ColumnElement,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    Text,
+    false,
+    text,
+)
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.ext.orderinglist import ordering_list
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -68,7 +81,6 @@ class Email(Base):
     message_id: Mapped[str | None]
     route: Mapped[str | None]
     """The transport that routing chose, or `@domain` where it waits for the limit of a recipient's domain."""
-    gate: Mapped[str] = mapped_column(Generated(GATE), nullable=True)
     held: Mapped[bool | None]
     """True: it waits for a person, who releases it. False: somebody did."""
     last_error: Mapped[str | None]
@@ -84,6 +96,17 @@ class Email(Base):
         passive_deletes=True,
         lazy="raise",  # files are big: `selectinload(Email.attachments)` says that they are wanted
     )
+
+    @hybrid_property
+    def gate(self) -> str:
+        """What it waits at."""
+        return self.route or self.transport or ""
+
+    @gate.inplace.expression
+    @classmethod
+    def _gate(cls) -> ColumnElement[str]:
+        column: ColumnElement[str] = cls.__table__.c.gate
+        return column
 
     def __init__(  # noqa: PLR0913  # the keywords are the columns
         self,
@@ -268,6 +291,9 @@ class PollerState(Base):
     started_at: Mapped[datetime] = mapped_column(server_default=UtcNow())
     seen_at: Mapped[datetime] = mapped_column(server_default=UtcNow())
 
+
+# Not an attribute that is mapped: what was fetched for an email would be inserted with it if it is added once more.
+Email.__table__.append_column(Column("gate", Text, Generated(GATE)))  # type: ignore[attr-defined]  # it is a Table
 
 # Few indexes: each one is paid for on every write.
 _due, _expires = Email.due_at.isnot(None), Email.expires_at.isnot(None) & Email.due_at.isnot(None)

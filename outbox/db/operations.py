@@ -227,6 +227,7 @@ def _batches(ids: Collection[int]) -> list[Sequence[int]]:
 async def _requeue(connection: AsyncConnection, ids: Sequence[int]) -> list[int]:
     over = case((Email.expires_at <= UtcNow(), null()), else_=Email.expires_at)  # whoever asks for it wants it sent
     due = {"status": Status.PENDING, "due_at": UtcNow(), "attempts": 0, "finished_at": None, "expires_at": over}
+    due["held"] = False  # the flood guard lets it pass
     # Without its content it would go out empty.
     finished = update(Email).where(Email.id.in_(ids), Email.status.in_(RETRYABLE), Email.erased.is_(False))
     return sorted((await connection.scalars(finished.values(due).returning(Email.id))).all())

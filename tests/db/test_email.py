@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from outbox.core.headers import header_fault
 from outbox.db.models import Attachment, Email
@@ -140,3 +142,14 @@ def test_a_name_that_is_no_header_name_is_refused(name):
 @pytest.mark.parametrize("value", ["a\nb", "a\rb", "\x00", "\x85", "\u2028", "\udc80", None, 7])
 def test_a_value_that_could_end_the_header_or_is_no_text_is_refused(value):
     assert header_fault("X-A", value) is not None
+
+
+async def test_an_email_that_was_rolled_back_can_be_added_again(engine):
+    email = Email(to="ada@example.org", subject="Hi", text="Hello", transport="news")
+    async with AsyncSession(engine, expire_on_commit=False) as session:
+        session.add(email)
+        await session.flush()
+        await session.rollback()
+        session.add(email)
+        await session.commit()
+        assert (await session.scalars(select(Email.gate))).all() == ["news"] == [email.gate]

@@ -6,6 +6,7 @@ import pytest
 
 from outbox.daemon import Poller
 from outbox.db.held import count_held, release
+from outbox.db.operations import Operations
 
 
 @pytest.fixture
@@ -42,15 +43,19 @@ async def test_what_is_too_much_for_a_recipient_is_held_until_a_person_releases_
     assert len(smtpd.messages) == 5
 
 
-async def test_what_is_too_much_can_be_dropped(insert, row, guarded, smtpd, execute):
+async def test_what_is_too_much_can_be_dropped(insert, row, guarded, smtpd, execute, engine):
     for number in range(5):
         await insert(tag=f"t{number}", to_addrs="ada@example.org, bob@example.org")
     await drain(guarded(action="drop", per="recipient"))
     found = await execute("SELECT status, finished_at, last_error FROM email_outbox ORDER BY id")
     assert [r.status for r in found] == ["sent"] * 2 + ["failed"] * 3
     assert found[-1].finished_at
+    [dropped, *_] = await execute("SELECT id FROM email_outbox WHERE status = 'failed' ORDER BY id")
+    await Operations(engine).retry([dropped.id])
+    await drain(guarded(action="drop", per="recipient"))
+    assert (await row(dropped.id)).status == "sent"
     assert found[-1].last_error == "dropped: flood guard: ada@example.org has had 2/hour already"
-    assert len(smtpd.messages) == 2
+    assert len(smtpd.messages) == 3
 
 
 @pytest.mark.smtpd(rcpt=["451 4.7.1 greylisted", "451 4.7.1 greylisted"])

@@ -148,3 +148,32 @@ async def test_an_urgent_email_is_sent_before_the_rest_of_a_long_queue(insert, e
         release.set()
         await smtpd.until(lambda: any(m.recipients == ["ada@example.org"] for m in smtpd.messages))
         assert len(smtpd.messages) < 100
+
+
+async def test_what_may_have_gone_out_over_a_stand_in_is_tried_there_again(
+    insert, row, make_due, configured, smtpd, other
+):
+    smtpd.faults["greeting"] = REFUSED
+    other.faults["dot"] = ["drop"]
+    id = await insert()
+    settings = configured(default={"failover": ["other"]}, doubt_delay="0s", retry_schedule="1h")
+    async with Poller(settings):
+        await other.until(lambda: len(other.messages) == 1)
+        await smtpd.until(lambda: smtpd.connections > 0)
+    assert ((await row(id)).status, (await row(id)).gate) == ("pending", "other")
+    del smtpd.faults["greeting"]
+    await make_due(id)
+    async with Poller(settings, drain=True) as poller:
+        await poller.finished()
+    assert ((await row(id)).status, len(other.messages), len(smtpd.messages)) == ("sent", 2, 0)
+
+
+async def test_what_was_parked_follows_its_new_route(insert, row, execute, configured, smtpd, other):
+    id = await insert(tag="news", route="other")
+    full = [{"transport": "default", "tag": "news"}]
+    await execute("INSERT INTO email_transport (name, paused_until) VALUES ('default', '9999-06-01 00:00:00')")
+    async with Poller(configured(routes=full)) as poller:
+        await insert(to_addrs="bob@example.org", transport="other")
+        await other.received(1)
+        await poller._loop.recorder.written()
+    assert ((await row(id)).status, (await row(id)).gate) == ("pending", "default")
