@@ -20,8 +20,8 @@ from outbox.db.models import Attachment, Attempt, Blob, Email
 from outbox.db.store import Store
 from outbox.db.types import later
 
-REST = 4.0
-"""A batch is followed by a pause of so many times as long as it took: a fifth of one connection's time is ours."""
+REST = 6.0
+"""A batch is followed by a pause of so many times as long as it took: a seventh of one connection's time is ours."""
 
 LONGEST = 0.02
 """Seconds that the statements of one batch should take; on SQLite nobody else can write meanwhile."""
