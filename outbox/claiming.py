@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from outbox.core.claim import Claimed, Result
 from outbox.core.errors import DatabaseError
 from outbox.core.message import MessageIds
+from outbox.core.observer import Observer
 from outbox.core.retry import Verdict, hold
 from outbox.core.status import Status
 from outbox.db.flood import FloodGuard
@@ -68,6 +69,7 @@ class Claiming:
     new_message_ids: Callable[[], MessageIds]
     put: Callable[[Iterable[Result]], None]
     begin: Callable[[], None]
+    observer: Observer
     _next_search: float = 0.0
 
     @property
@@ -100,6 +102,7 @@ class Claiming:
             )
             taken += len(rows)
             if rows:
+                self.observer.claimed(len(rows), self.clock() - since)
                 self.leases.add(rows, since)
                 await self._place(rows, since, look.name)
                 self.begin()

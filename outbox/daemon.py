@@ -1,21 +1,23 @@
-"""The composition root: the only place that builds engine, store, transports and poller, and that knows signals."""
+"""The composition root: the only place that builds engine, store, transports and poller."""
 
 import asyncio
 import logging
 import random
 import secrets
-import signal
 import socket
 import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
+from outbox.attempt_log import AttemptLog
 from outbox.claiming import Rules
-from outbox.core.errors import INTERRUPTED, DatabaseError
+from outbox.core.errors import DatabaseError
+from outbox.core.logs import LogFormat
 from outbox.core.message import MessageIds
+from outbox.core.observer import Observer, Observers
 from outbox.core.retry import drop, hold
 from outbox.db.engine import create_engine
 from outbox.db.flood import FloodGuard
@@ -37,7 +39,9 @@ from outbox.poller import Pace, PollLoop
 from outbox.settings import Settings
 from outbox.smtp.transport import Transport
 from outbox.takeover import Takeover
-from outbox.tuning import give_large_blocks_back
+
+if TYPE_CHECKING:
+    from outbox.metrics import Metrics
 
 log = logging.getLogger("outbox")
 
@@ -68,7 +72,9 @@ class Poller:
         self.name = poller_name()
         self._transports: dict[str, Transport] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._metrics: Metrics | None = None
         self._hurried = False
+        self._leaving = False
 
     async def __aenter__(self) -> Self:
         self._build()
@@ -78,6 +84,8 @@ class Poller:
             await self._takeover.look()  # first, since signing on forgets those who are long gone, and their guards
             await self._maintenance.round()
             await self._pauses.round()
+            if self._metrics:
+                self._metrics.start(self._loop.leases, self._transports)
         except BaseException:
             await self._guard.release()
             await self._engine.dispose()
@@ -90,14 +98,17 @@ class Poller:
         self._start("retention", self._retention.run())
         self._start("pauses", self._pauses.run())
         self._start("watch", self._watch())
+        if self._metrics:
+            self._start("metrics", self._metrics.run(self._store))
         self._unsubscribe = subscribe(self._wake_from_any_thread)
-        log.info("%s polls %s", self.name, self._engine.url.render_as_string(hide_password=True))
+        log.info("%s polls %r", self.name, self._engine.url, extra={"event": "poller_started", "poller": self.name})
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         # A server that loses patience cancels more than once; what is half closed would go on showing life.
+        self._leaving = True
         closing = asyncio.create_task(self._close(), name="outbox-close")
         try:
             await asyncio.shield(closing)
@@ -120,6 +131,26 @@ class Poller:
         """Whether something is still due; after a drain that means that it could not be sent."""
         due = await self._store.next_due()
         return due is not None and due <= 0
+
+    @property
+    def rounds(self) -> int:
+        """How often it looked for email: while that goes up, it is alive."""
+        return self._loop.rounds
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it is being left: what it does now has its own bound."""
+        return self._leaving
+
+    @property
+    def status(self) -> str:
+        """How it is, in one line."""
+        faults = [f"{name} is paused: {one.reason}" for name, one in self._transports.items() if one.paused_for > 0]
+        return "; ".join([f"{self.name} polls, {len(self._loop.leases)} emails in hand", *faults])
+
+    def look(self) -> None:
+        """Have it look for email at once."""
+        self._loop.wake.set()
 
     def hurry(self) -> None:
         """Break off what is in flight, now: what was not tried is given back, what may have arrived is in doubt."""
@@ -163,6 +194,7 @@ class Poller:
             self._rules(sender.domain),
             new_message_ids=lambda: MessageIds.new(datetime.now(UTC), sender.domain),
             pace=Pace(lease=settings.lease, poll_interval=settings.poll_interval, clock=lease_clock(), random=chance),
+            observer=self._observer(),
         )
         self._takeover = Takeover(self.name, self._registry, self._guard, self._loop.leases, time.monotonic)
         self._share_pauses()
@@ -183,6 +215,15 @@ class Poller:
             guard=FloodGuard(self._store, flood.limit, flood.per) if flood else None,
             flooded=drop if flood and flood.action == "drop" else hold,
         )
+
+    def _observer(self) -> Observer:
+        log_of_attempts = AttemptLog(every=self._settings.log_format is LogFormat.JSON)
+        if self._settings.metrics_port is None:
+            return log_of_attempts
+        from outbox.metrics import Metrics  # with prometheus_client, which not everybody has
+
+        self._metrics = Metrics(self._settings.metrics_host, self._settings.metrics_port)
+        return Observers(log_of_attempts, self._metrics)
 
     def _start(self, name: str, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work, name=f"outbox-{name}")
@@ -234,13 +275,16 @@ class Poller:
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
+        if self._metrics:
+            await self._metrics.stop()
         await asyncio.gather(self._composer.close(), *(transport.close() for transport in self._transports.values()))
         await _bounded(self._registry.sign_off(self.name), FLUSH_BOUND, "signing off failed")
         await self._guard.release()
         await self._store.close()
         await self._engine.dispose()
         lost = self._loop.leases.lost
-        log.info("%s stopped%s", self.name, f"; lease_lost: {lost} in all" if lost else "")
+        said = f"; lease_lost: {lost} in all" if lost else ""
+        log.info("%s stopped%s", self.name, said, extra={"event": "poller_stopped", "poller": self.name})
 
 
 async def _bounded(work: Coroutine[None, None, None], seconds: float, otherwise: str) -> None:
@@ -254,39 +298,3 @@ async def _bounded(work: Coroutine[None, None, None], seconds: float, otherwise:
 def _report_death(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception():
         log.critical("%s died: mail is not moving properly; restart", task.get_name(), exc_info=task.exception())
-
-
-async def run(settings: Settings, *, drain: bool = False) -> int:
-    """Poll until SIGTERM or SIGINT, then drain; a second signal breaks off what is in flight.
-
-    With `drain`, end by itself when nothing is due. Returns the exit code: 1 where due mail had to be left behind, and
-    INTERRUPTED where a drain was.
-    """
-    give_large_blocks_back()
-    stopping = asyncio.Event()
-    poller = Poller(settings, drain=drain)
-    stopped_by: list[int] = []
-
-    def on_signal(number: int) -> None:
-        if stopping.is_set():
-            poller.hurry()
-        stopped_by.append(number)
-        stopping.set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
-    try:
-        async with poller:
-            finished = asyncio.create_task(poller.finished())
-            stopped = asyncio.create_task(stopping.wait())
-            await asyncio.wait({finished, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            stopped.cancel()
-            if stopping.is_set():
-                finished.cancel()
-                return INTERRUPTED if drain and signal.SIGINT in stopped_by else 0
-            finished.result()
-            return 1 if await poller.left_behind() else 0
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)

@@ -4,6 +4,7 @@ It knows nothing of the database; the poller hands it a claimed row and passes o
 """
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -86,7 +87,9 @@ class Delivery:
             wait = Verdict(Status.PENDING, delay=error.delay, counted=False, reason=str(error) or None)
             return _result(row, wait, standing)
         mark = _Mark(row, transport.name, self.mark, may_leave)
+        began = time.perf_counter()
         report = await _send(transport, message, row, still_owned, mark)
+        took = time.perf_counter() - began
         if row.sensitive:
             report.outcomes = mark.told(report.outcomes)
         bounces = self._bounced(row.id, report, transport)
@@ -99,7 +102,7 @@ class Delivery:
             verdict = verdict._replace(route=transport.name)  # no other could recognise the copy
         outcomes = {r: report.outcomes[r] for r in to.everyone if r in report.outcomes}
         lost, marks = _lost(row, standing), tuple(mark.ids.values())
-        return Result(row.id, row.claim_token, row.attempts, verdict, outcomes, transport.name, lost, marks)
+        return Result(row.id, row.claim_token, row.attempts, verdict, outcomes, transport.name, lost, marks, took)
 
     async def _compose(self, row: Claimed, to: Addressees, skip: Collection[str], room: Room) -> Message:
         """The message. What it was made of is gone from memory afterwards."""

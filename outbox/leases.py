@@ -88,7 +88,7 @@ class Leases:
     def lose(self, id: int, what: str) -> None:  # noqa: A002  # the column's name
         """Count and log that somebody else owns this row now."""
         self.lost += 1
-        log.warning("lease_lost: email %d %s", id, what)
+        log.warning("lease_lost: email %d %s", id, what, extra={"event": "lease_lost", "email": id})
 
     async def keep(self) -> None:
         """Renew every lease at a third of its length, until cancelled."""

@@ -13,9 +13,9 @@ from outbox.claiming import Claiming, Rules, given_back
 from outbox.core.claim import Claimed, Result
 from outbox.core.errors import DatabaseError
 from outbox.core.message import MessageIds
+from outbox.core.observer import UNOBSERVED, Attempted, Observer
 from outbox.core.rate import LONGEST_PACE
 from outbox.core.retry import Random
-from outbox.core.status import Status
 from outbox.db.store import Store
 from outbox.delivery import Delivery
 from outbox.leases import Leases
@@ -60,12 +60,14 @@ class PollLoop:
         *,
         new_message_ids: Callable[[], MessageIds],
         pace: Pace,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self.name = name
         self.wake = asyncio.Event()
         """Set it to have the loop look at once: for commits, freed connections, transports that came back."""
         self.leases = Leases(store, pace.lease, pace.clock)
-        self.recorder = Recorder(store, name, self._written, expected=lambda: len(self._window))
+        self.recorder = Recorder(store, name, self._written, lambda: len(self._window), observer)
+        self._observer = observer
         self._delivery = delivery
         self._pace = pace
         self._window = Window(sum(transport.connections for transport in delivery.transports.values()))
@@ -82,9 +84,12 @@ class PollLoop:
             new_message_ids=new_message_ids,
             put=self._put,
             begin=self._start_deliveries,
+            observer=observer,
         )
         self._in_flight: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self.rounds = 0
+        """How often it went round: while it goes up, it is alive."""
         self._nap = SHORTEST_NAP
         self._stopping = False
 
@@ -95,6 +100,7 @@ class PollLoop:
         """
         while not self._stopping:
             self.wake.clear()
+            self.rounds += 1
             alone = not self.leases  # before the claim: only then it may have taken a suspect
             try:
                 claimed = await self._claim(thorough=drain and alone)
@@ -184,7 +190,8 @@ class PollLoop:
         if not self.leases.owns(row):
             self.recorder.put(given_back(row))  # which writes nothing where somebody else has it
             return
-        expired = row.expires_in is not None and self._pace.clock() - since >= row.expires_in
+        began = self._pace.clock()
+        expired = row.expires_in is not None and began - since >= row.expires_in
         try:
             result = await self._delivery.attempt(
                 row,
@@ -198,8 +205,9 @@ class PollLoop:
         except Exception as error:
             log.error("email %d: internal error", row.id, exc_info=not row.sensitive)  # noqa: TRY400  # which quotes
             result = self._delivery.after_bug(row, error)
-        _log_result(row, result)
         self.recorder.put(result)
+        now = self._pace.clock()
+        self._observer.attempted(Attempted(row, result, self.name, now - began, row.overdue + now - since))
 
     def _landed(self, row: Claimed, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
@@ -240,12 +248,3 @@ class PollLoop:
         except DatabaseError:
             return nap  # the next claim will tell
         return nap if due is None else due
-
-
-def _log_result(row: Claimed, result: Result) -> None:
-    verdict = result.verdict
-    level = logging.DEBUG if verdict.status is Status.SENT else logging.INFO
-    if log.isEnabledFor(level):
-        again = f", next attempt in {verdict.delay:.0f} s" if verdict.delay and verdict.delay > 0 else ""
-        reason = f" ({verdict.reason})" if verdict.reason else ""
-        log.log(level, "email %d: %s%s%s", row.id, verdict.status, again, reason)

@@ -11,6 +11,7 @@ from itertools import islice
 
 from outbox.core.claim import Result
 from outbox.core.errors import DatabaseError
+from outbox.core.observer import UNOBSERVED, Observer
 from outbox.db.store import Store
 
 log = logging.getLogger("outbox.recorder")
@@ -42,10 +43,12 @@ class Recorder:
         poller: str,
         on_written: Callable[[Collection[Result], Collection[Result]], None],
         expected: Callable[[], int] = lambda: 0,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self._store = store
         self._poller = poller
         self._on_written = on_written
+        self._observer = observer
         self._expected = expected
         self._took = 0.0  # seconds of the last write
         self._as_it_comes = 0  # writes that will not wait
@@ -95,6 +98,7 @@ class Recorder:
                 continue
             largest, pause = LARGEST, SHORTEST
             self._took = asyncio.get_running_loop().time() - began
+            self._observer.written(len(written), self._took)
             self._finish(group, written)
 
     async def _gather(self) -> None:

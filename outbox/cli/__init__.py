@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from outbox.cli import check, develop, pausing, preview, purge, release, resolve, rows, running, send, show, status
+from outbox.cli import check, develop, pausing, preview, purge, release, resolve, rows, running, send, show, status, top
 from outbox.cli.access import Access, refuse_password, require_folder
 from outbox.cli.output import FULL, complain, give_up_stdout, open_closed_streams
 from outbox.core.errors import DatabaseError, OutboxError, SettingsError
@@ -32,6 +32,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": running.run,
     "send": send.send,
     "status": status.status,
+    "top": top.top,
     "list": rows.list_emails,
     "show": show.show,
     "retry": rows.retry,

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import typer
@@ -31,12 +31,12 @@ class Access:
     database_url: str | None
 
 
-def settings_of(context: typer.Context) -> "Settings":
-    """The settings of this invocation. Raises SettingsError."""
+def settings_of(context: typer.Context, **flags: Any) -> "Settings":
+    """The settings of this invocation; `flags` that are None were not given. Raises SettingsError."""
     from outbox.settings import Settings
 
     access: Access = context.obj
-    return Settings.load(access.config, database_url=access.database_url)
+    return Settings.load(access.config, database_url=access.database_url, **flags)
 
 
 @asynccontextmanager

@@ -165,7 +165,7 @@ async def _wait(engine: "AsyncEngine", settings: "Settings", id: int, patience: 
         if Status(email.status) in FINAL:
             return await _tell_outcome(operations, settings, email)
         if left <= 0:
-            why = why_not_sent(email, await look_around(operations, settings))
+            why = await _why(operations, settings, email)
             complain(f"{id} is not sent after {format_duration(patience)}: {why}")
             return 1
         await asyncio.sleep(min(LOOK_INTERVAL, left))
@@ -179,5 +179,10 @@ async def _tell_outcome(operations: "Operations", settings: "Settings", email: "
         typer.echo(one_line(f"{recipient}: {attempt.outcome} {said}"))
     if email.status == Status.SENT:
         return 0
-    complain(f"{email.id} is {email.status}: {why_not_sent(email, await look_around(operations, settings))}")
+    complain(f"{email.id} is {email.status}: {await _why(operations, settings, email)}")
     return 1
+
+
+async def _why(operations: "Operations", settings: "Settings", email: "Email") -> str:
+    why = why_not_sent(email, await operations.attempts(email.id), await look_around(operations, settings))
+    return why.text if why else "it is sent"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from outbox.cli.access import MAX_ID, migrated_database, settings_of
-from outbox.cli.explain import look_around, why_not_sent
+from outbox.cli.explain import Why, look_around, why_not_sent
 from outbox.cli.output import MEDIUM, moment_text, one_line, print_json, print_table, table_width
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Shown:
     email: "Email"
     attempts: "list[Attempt]"
     attachments: list[dict[str, Any]]
-    why: str | None
+    why: Why | None
 
 
 def show(
@@ -60,14 +60,15 @@ async def _shown(settings: "Settings", id: int) -> Shown:
     async with migrated_database(settings) as engine:
         operations = Operations(engine)
         email = await operations.email(id)
+        attempts = await operations.attempts(id)
         files = [] if email.sensitive else await operations.attachment_facts(id)
         return Shown(
             email=email,
-            attempts=await operations.attempts(id),
+            attempts=attempts,
             attachments=[
                 {"filename": f.filename, "content_type": f.content_type, "size": f.size, "cid": f.cid} for f in files
             ],
-            why=why_not_sent(email, await look_around(operations, settings)),
+            why=why_not_sent(email, attempts, await look_around(operations, settings)),
         )
 
 
@@ -81,7 +82,8 @@ def _as_json(shown: Shown) -> dict[str, Any]:
         **files,
         "attempts": [{name: getattr(attempt, name) for name in ATTEMPT} for attempt in shown.attempts],
         "attempts_made": email.attempts,
-        "why_not_sent": shown.why,
+        "why_not_sent": shown.why and shown.why.text,
+        "why_code": shown.why and shown.why.code,
     }
 
 
@@ -99,7 +101,7 @@ def _print(shown: Shown) -> None:
     if shown.attempts:
         _print_attempts(shown.attempts)
     if shown.why:
-        out.print(Text("not sent: ", "bold").append(one_line(shown.why)), soft_wrap=True)
+        out.print(Text("not sent: ", "bold").append(one_line(shown.why.text)), soft_wrap=True)
 
 
 def _print_attempts(attempts: "list[Attempt]") -> None:

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from outbox.cli.access import migrated_database, settings_of
-from outbox.cli.output import WIDE, moment_text, print_json, print_table, table_width
-from outbox.cli.pausing import pause_text, state_words
+from outbox.cli.output import WIDE, moment_text, one_line, print_json, print_table, table_width
+from outbox.cli.pausing import state_words
+from outbox.cli.thresholds import Breach, Limits, Measured, breaches, count
 from outbox.core.duration import format_duration, parse_duration
 
 if TYPE_CHECKING:
@@ -28,21 +29,10 @@ class Standing:
     transports: "list[TransportFacts]"
     sqlite: "SqliteFacts | None" = None
 
-    def why_not_moving(self, limit: float) -> str | None:
-        """One line that says why mail does not move, or None where it does. `limit` is in seconds."""
-        for transport in self.transports:
-            if paused := pause_text(transport):
-                return f"transport {transport.name} is paused{paused}"
-        if self.oldest_due_seconds is None:
-            return None
-        waits = f"mail has been due for {format_duration(self.oldest_due_seconds)}"
-        if not any(poller.alive for poller in self.pollers):
-            return f"{waits} and no poller is alive: start `outbox run`"
-        return waits if self.oldest_due_seconds > limit else None
-
 
 def status(
     context: typer.Context,
+    *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Exit 1, and say why, when mail is not moving (for monitoring).")
@@ -50,35 +40,67 @@ def status(
     max_wait: Annotated[
         float, typer.Option(parser=parse_duration, metavar="DURATION", help="With --check: longest wait that is fine.")
     ] = "60s",  # type: ignore[assignment]  # the parser makes it seconds
+    max_wait_urgent: Annotated[
+        float | None,
+        typer.Option(parser=parse_duration, metavar="DURATION", help="The same, of urgent mail (priority 0)."),
+    ] = None,
+    max_failed: Annotated[
+        int | None, typer.Option(min=0, help="With --check: failed within --window, at most.")
+    ] = None,
+    window: Annotated[float, typer.Option(parser=parse_duration, metavar="DURATION", help="For --max-failed.")] = "1h",  # type: ignore[assignment]  # as above
+    max_in_doubt: Annotated[int | None, typer.Option(min=0, help="With --check: emails in doubt, at most.")] = None,
+    max_held: Annotated[int | None, typer.Option(min=0, help="With --check: emails held, at most.")] = None,
+    min_pollers: Annotated[int | None, typer.Option(min=0, help="With --check: pollers alive, at least.")] = None,
 ) -> None:
     """Show counts by status, the oldest due email, the pollers and the transports."""
-    standing = asyncio.run(_standing(settings_of(context)))
-    why = standing.why_not_moving(max_wait) if check else None
+    limits = Limits(max_wait, max_wait_urgent, max_failed, window, max_in_doubt, max_held, min_pollers)
+    if not check and limits != Limits(max_wait, window=window):
+        raise typer.BadParameter("limits are checked with --check only", ctx=context)
+    settings = settings_of(context)
+    if check:
+        _check(settings, limits, as_json=as_json)
+    standing, _ = asyncio.run(_look(settings, None, counting=True))
     if as_json:
         print_json(asdict(standing))
-    elif not check:
-        _print(standing)
     else:
-        typer.echo(why or "mail is moving")
-    if why:
-        raise typer.Exit(1)
+        _print(standing)
 
 
-async def _standing(settings: "Settings") -> Standing:
+def _check(settings: "Settings", limits: Limits, *, as_json: bool) -> NoReturn:
+    """One line for each breach; the exit code tells whether there is one."""
+    standing, found = asyncio.run(_look(settings, limits, counting=as_json))
+    if as_json:
+        print_json(asdict(standing) | {"breaches": [asdict(breach) for breach in found]})
+    else:
+        for text in [breach.text for breach in found] or ["mail is moving"]:
+            typer.echo(one_line(text))
+    raise typer.Exit(1 if found else 0)
+
+
+async def _look(settings: "Settings", limits: Limits | None, *, counting: bool) -> tuple[Standing, list[Breach]]:
+    """Where limits are checked, nothing is read whose price grows with what is finished, and what waits is counted only
+    if so asked."""
     from outbox.db.checkpoint import sqlite_facts
+    from outbox.db.engine import read_only
     from outbox.db.operations import Operations, TransportFacts
 
     async with migrated_database(settings) as engine:
         operations = Operations(engine)
         configured = {name: TransportFacts(name, None, None, paused=False) for name in settings.transports}
         on_record = {transport.name: transport for transport in await operations.transports()}
-        return Standing(
-            counts=await operations.counts(),
+        standing = Standing(
+            counts=await operations.counts(unfinished_only=limits is not None) if counting else {},
             oldest_due_seconds=await operations.oldest_due_seconds(),
             pollers=await operations.pollers(),
             transports=list((configured | on_record).values()),
             sqlite=sqlite_facts() if engine.dialect.name == "sqlite" else None,
         )
+        if limits is None:
+            return standing, []
+        limits_reached = await operations.limits()
+        measured = Measured(standing.oldest_due_seconds, standing.pollers, standing.transports, limits_reached)
+        async with read_only(engine).connect() as connection:
+            return standing, breaches(await count(connection, limits, measured), limits)
 
 
 def _print(standing: Standing) -> None:

@@ -86,3 +86,5 @@ class Result(NamedTuple):
     """Outcomes of the attempt before this one, whose poller could not write them any more."""
     marks: tuple[int, ...] = ()
     """Ids of the outcomes that were put on record before the final dot, and which these replace."""
+    smtp_seconds: float | None = None
+    """From the ready message to its last outcome, waiting for a connection included; None where nothing was offered."""

@@ -13,9 +13,10 @@ from sqlalchemy.orm import defer
 from outbox.core.errors import NotFoundError
 from outbox.core.outcome import Kind
 from outbox.core.status import RETRYABLE, Status
+from outbox.db import sight
 from outbox.db.engine import read_only
 from outbox.db.erase import erase
-from outbox.db.models import Attachment, Attempt, Blob, Email, PollerState, TransportState
+from outbox.db.models import Attachment, Attempt, Blob, Email, LimitState, PollerState, TransportState
 from outbox.db.transports import pause_by_hand, paused_by_hand, resume
 from outbox.db.types import SecondsUntil, UtcNow
 from outbox.db.wake import call
@@ -76,12 +77,12 @@ class Operations:
         self._engine = engine
         self._reader = read_only(engine)
 
-    async def counts(self) -> dict[str, int]:
-        """How many emails there are of every status. Reads the whole table."""
-        counted = select(Email.status, func.count().label("rows")).group_by(Email.status)
+    async def counts(self, *, unfinished_only: bool = False) -> dict[str, int]:
+        """How many emails there are of every status. The finished ones are counted in their index, all of it; where
+        only the unfinished are asked for, none of the others is read."""
         async with self._reader.connect() as connection:
-            found = {row.status: row.rows for row in await connection.execute(counted)}
-        return {status.value: found.get(status, 0) for status in Status}
+            found = await sight.unfinished(connection)
+            return found if unfinished_only else found | await sight.finished(connection)
 
     async def due(self) -> int:
         """How many emails are due now. Reads all of those that wait."""
@@ -90,11 +91,9 @@ class Operations:
             return int((await connection.execute(counted)).scalar_one())
 
     async def oldest_due_seconds(self) -> float | None:
-        """How long the most overdue pending email has waited past its `due_at`; None where none is overdue."""
-        oldest = select(-SecondsUntil(func.min(Email.due_at)))
-        oldest = oldest.where(Email.due_at <= UtcNow(), Email.status == Status.PENDING)
+        """How long the most overdue email has waited past its `due_at`; None where none is overdue."""
         async with self._reader.connect() as connection:
-            return (await connection.execute(oldest)).scalar_one()
+            return await sight.oldest_due(connection)
 
     async def pollers(self) -> list[PollerFacts]:
         """All that reported within a day and did not sign off, the longest running first."""
@@ -116,6 +115,21 @@ class Operations:
                 TransportFacts(t.name, t.paused_until, t.reason, bool(paused), bool(by_hand))
                 for t, paused, by_hand in found
             ]
+
+    async def limits(self) -> dict[str, datetime]:
+        """When the shared limits let the next email go, where that is not now: by transport, or `@domain`."""
+        states = (TransportState, LimitState)
+        async with self._reader.connect() as connection:
+            found = [
+                (await connection.execute(select(of.name, of.next_send_at).where(of.next_send_at > UtcNow()))).all()
+                for of in states
+            ]
+        return {row.name: row.next_send_at for rows in found for row in rows}
+
+    async def now(self) -> datetime:
+        """By the database's clock."""
+        async with self._reader.connect() as connection:
+            return (await connection.execute(select(UtcNow()))).scalar_one()
 
     async def pause(self, names: Collection[str]) -> set[str]:
         """Pause transports until somebody resumes them; those that were not paused by hand before."""

@@ -14,6 +14,7 @@ from outbox.settings.fields import Domain, PositiveSeconds, Rates, Seconds, Smtp
 from outbox.settings.flood import FloodSettings
 from outbox.settings.retention import RetentionSettings, table
 from outbox.settings.routes import RouteSettings
+from outbox.settings.sight import SightSettings
 from outbox.settings.sources import DEFAULT_TRANSPORT, Sources
 from outbox.settings.transport import Timeouts, TransportSettings
 
@@ -23,7 +24,7 @@ COMPOSING_FACTOR = 8
 """Memory that composing takes at its peak, by the size of the content."""
 
 
-class Settings(BaseSettings):
+class Settings(SightSettings, BaseSettings):
     """All settings. `Settings.load()` reads file and environment; `Settings(...)` is exactly its arguments."""
 
     model_config = SettingsConfigDict(env_prefix="OUTBOX_", extra="forbid", frozen=True, env_ignore_empty=True)

@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from outbox.settings import TransportSettings
 from outbox.smtp.connection import Connection
@@ -15,6 +16,16 @@ from outbox.smtp.connection import Connection
 
 class NoConnectionError(Exception):
     """No connection is given out: the pool is closed, or those who waited were dismissed."""
+
+
+class Usage(NamedTuple):
+    """Connections by what they are doing, and how many more are waited for."""
+
+    busy: int
+    idle: int
+    opening: int
+    closing: int
+    waiting: int
 
 
 @dataclass(eq=False, slots=True)
@@ -50,11 +61,14 @@ class Pool:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"limit {self.limit}"
+        counted = ", ".join(f"{count} {what}" for what, count in self.usage._asdict().items())
+        return f"<Pool {counted}, {state}>"
+
+    @property
+    def usage(self) -> Usage:
+        """What there is right now."""
         opening = len(self._opening) + self._promised
-        return (
-            f"<Pool {len(self._busy)} busy, {len(self._idle)} idle, {opening} opening, "
-            f"{len(self._closing)} closing, {len(self._requests)} waiting, {state}>"
-        )
+        return Usage(len(self._busy), len(self._idle), opening, len(self._closing), len(self._requests))
 
     async def acquire(self, *, new: bool = False, urgent: bool = False) -> Connection:
         """A connection to use alone until `release`; with `new`, one that has carried nothing.

@@ -20,12 +20,14 @@ from outbox.smtp.failures import OpeningError, announcement, fault_of
 from outbox.smtp.grouping import ALONE, Grouping
 from outbox.smtp.health import Health
 from outbox.smtp.opener import Opener
-from outbox.smtp.pool import NoConnectionError, Pool
+from outbox.smtp.pool import NoConnectionError, Pool, Usage
 from outbox.smtp.slots import Slots
 from outbox.smtp.transacted import Transacted
 from outbox.smtp.transaction import NOT_ON_RECORD, STOPPING, OnRecord, transact
 
 log = logging.getLogger("outbox.smtp")
+
+PAUSED, RESUMED = {"event": "transport_paused"}, {"event": "transport_resumed"}
 
 
 class Transport:
@@ -81,6 +83,11 @@ class Transport:
     def reserved(self) -> int:
         """How many of them are for urgent emails alone."""
         return self._settings.reserved_connections
+
+    @property
+    def usage(self) -> Usage:
+        """What its connections are doing right now."""
+        return self._pool.usage
 
     @property
     def failures(self) -> int:
@@ -154,13 +161,13 @@ class Transport:
         news = self._health.adopt(fault)
         if fault is None:
             if news:
-                log.info("%s (%s) is no longer paused", self.name, self._where)
+                log.info("%s (%s) is no longer paused", self.name, self._where, extra=RESUMED | self._state)
                 self._pool.resize(self._slots.count)
             return news
         if self._health.paused_for > 0 and (news or not before):
             self._hold_back()
         if news:
-            log.info("%s (%s) is paused: %s", self.name, self._where, fault.reason)
+            log.info("%s (%s) is paused: %s", self.name, self._where, fault.reason, extra=PAUSED | self._state)
         return news
 
     async def check(self) -> str | Fault:
@@ -252,7 +259,7 @@ class Transport:
 
     def _recover(self) -> None:
         if not self._health.by_hand and self._health.succeeded():
-            log.info("%s (%s) works again", self.name, self._where)
+            log.info("%s (%s) works again", self.name, self._where, extra=RESUMED | self._state)
             self._pool.resize(self._slots.count)
             self._changed()
 
@@ -288,7 +295,7 @@ class Transport:
                 return None
         if self._health.failed(fault):
             self._hold_back()
-            log.log(*announcement(self.name, fault, self.paused_for))
+            log.log(*announcement(self.name, fault, self.paused_for), extra=PAUSED | self._state)
             self._changed()
         return fault
 
@@ -308,6 +315,10 @@ class Transport:
     def _changed(self) -> None:
         if self.on_change:
             self.on_change(self)
+
+    @property
+    def _state(self) -> dict[str, object]:
+        return {"transport": self.name, "reason": self.reason, "pause_seconds": self.paused_for}
 
     @property
     def _where(self) -> str:

@@ -31,6 +31,7 @@ def test_status_loads_neither_alembic_nor_smtp_nor_templates(outbox_db):
         "run",
         "send",
         "status",
+        "top",
         "list",
         "show",
         "retry",

@@ -1,12 +1,12 @@
 """`status` for people, programs and monitoring."""
 
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
-from outbox.cli.status import Standing
+from outbox.cli.thresholds import Limits, Measured, breaches
 from outbox.db.operations import PollerFacts, TransportFacts
 
 NOW = datetime(2030, 1, 31, tzinfo=UTC)
@@ -15,26 +15,52 @@ DEAD = PollerFacts("q", "host", 1, "1.0", NOW, NOW, alive=False)
 PAUSED = TransportFacts("default", NOW, "connection refused", paused=True)
 
 
-def standing(oldest: float | None, *pollers: PollerFacts, transports: Sequence[TransportFacts] = ()) -> Standing:
-    return Standing({}, oldest, list(pollers), list(transports))
-
-
-@pytest.mark.parametrize("standing", [standing(None), standing(60.0, ALIVE), standing(None, DEAD)])
-def test_mail_moves_when_nothing_is_due_for_long(standing):
-    assert standing.why_not_moving(60.0) is None
+def measured(oldest: float | None, *pollers: PollerFacts, **rest: Any) -> Measured:
+    return Measured(oldest, list(pollers), rest.pop("transports", []), **rest)
 
 
 @pytest.mark.parametrize(
-    ("standing", "why"),
+    "measured",
     [
-        (standing(61.0, ALIVE), "mail has been due for 1m 1s"),
-        (standing(1.0, DEAD), "no poller is alive"),
-        (standing(1.0), "no poller is alive"),
-        (standing(None, ALIVE, transports=[PAUSED]), "transport default is paused"),
+        measured(None),
+        measured(60.0, ALIVE),
+        measured(None, DEAD),
+        measured(9.0, ALIVE, urgent_seconds=5.0, failed=3, in_doubt=0, held=7),
     ],
 )
-def test_mail_that_does_not_move_has_a_reason(standing, why):
-    assert why in standing.why_not_moving(60.0)
+def test_mail_moves_when_no_limit_is_exceeded(measured):
+    limits = Limits(60.0, max_wait_urgent=5.0, max_failed=3, max_in_doubt=0, max_held=7, min_pollers=0)
+    assert breaches(measured, limits) == []
+
+
+@pytest.mark.parametrize(
+    ("measured", "code", "why"),
+    [
+        (measured(61.0, ALIVE), "max_wait", "mail has been due for 1m 1s"),
+        (
+            measured(61.0, ALIVE, limits={"default": NOW}),
+            "max_wait",
+            "mail has been due for 1m 1s; default is at its limit until 2030-01-31 00:00:00 UTC",
+        ),
+        (measured(1.0, DEAD), "no_poller", "no poller is alive"),
+        (measured(1.0), "no_poller", "no poller is alive"),
+        (measured(None, ALIVE, transports=[PAUSED]), "transport_paused", "transport default is paused"),
+        (measured(9.0, ALIVE, urgent_seconds=6.0), "max_wait_urgent", "urgent mail has been due for 6s"),
+        (measured(None, ALIVE, failed=4), "max_failed", "more than 3 emails failed in the last 1h"),
+        (measured(None, ALIVE, in_doubt=1), "max_in_doubt", "more than 0 emails are in doubt"),
+        (measured(None, ALIVE, held=8), "max_held", "more than 7 emails are held"),
+    ],
+)
+def test_each_limit_has_a_line_of_its_own(measured, code, why):
+    limits = Limits(60.0, max_wait_urgent=5.0, max_failed=3, max_in_doubt=0, max_held=7)
+    [breach] = breaches(measured, limits)
+    assert breach.code == code
+    assert why in breach.text
+
+
+def test_too_few_pollers_are_a_breach_also_when_nothing_waits():
+    [breach] = breaches(measured(None, ALIVE, DEAD), Limits(60.0, min_pollers=2))
+    assert (breach.code, breach.text) == ("min_pollers", "pollers alive: 1, fewer than 2")
 
 
 def test_status_in_json_has_the_promised_keys(outbox, database, monkeypatch):
@@ -88,3 +114,55 @@ def test_a_sqlite_with_the_wal_reset_bug_is_told_and_no_reason_to_fail(
     told = json.loads(outbox("status", "--json").out)["sqlite"]
     assert (told["version"], told["warning"] is not None) == (name, affected)
     assert outbox("status", "--check").code == 0
+
+
+EVERY_LIMIT = (
+    "--max-wait", "1h", "--max-wait-urgent", "1h", "--max-failed", "0", "--max-in-doubt", "0", "--max-held", "0",
+    "--min-pollers", "1",
+)  # fmt: skip
+
+
+def test_every_breach_is_a_line_and_an_entry_in_json(outbox, database, monkeypatch, engine_sql):
+    monkeypatch.setenv("OUTBOX_DATABASE_URL", database)
+    assert outbox("status", "--check", *EVERY_LIMIT[:-1], "0").code == 0
+    insert = "INSERT INTO email_outbox (to_addrs, body_text, priority, status, due_at, finished_at, held) VALUES"
+    for values in (
+        "0, 'pending', '2020-01-01 00:00:00', NULL, NULL",
+        "1, 'pending', '9999-12-30 00:00:00', NULL, true",
+        "1, 'failed', NULL, CURRENT_TIMESTAMP, NULL",
+        "1, 'in_doubt', NULL, '2020-01-01 00:00:00', NULL",
+    ):
+        engine_sql(f"{insert} ('a@x.org', 'x', {values})")
+    engine_sql("INSERT INTO email_transport (name, paused_until, reason) VALUES ('t', '9999-12-30 00:00:00', 'x')")
+    answer = outbox("status", "--check", *EVERY_LIMIT)
+    codes = [
+        "transport_paused",
+        "min_pollers",
+        "no_poller",
+        "max_wait_urgent",
+        "max_failed",
+        "max_in_doubt",
+        "max_held",
+    ]
+    assert (answer.code, answer.out.count("\n")) == (1, len(codes))
+    told = json.loads(outbox("status", "--check", "--json", *EVERY_LIMIT).out)
+    assert [breach["code"] for breach in told["breaches"]] == codes
+    assert answer.out.splitlines() == [breach["text"] for breach in told["breaches"]]
+    assert told["counts"] == {"pending": 2, "sending": 0}
+    everything = json.loads(outbox("status", "--json").out)["counts"]
+    assert {status: count for status, count in everything.items() if count} == {
+        "pending": 2, "failed": 1, "in_doubt": 1,
+    }  # fmt: skip
+
+
+def test_what_failed_before_the_window_is_no_breach(outbox, outbox_db, sql):
+    insert = "INSERT INTO email_outbox (to_addrs, body_text, status, due_at, finished_at) VALUES"
+    sql(f"{insert} ('a@x.org', 'x', 'failed', NULL, datetime('now', '-2 hours'))")
+    assert outbox("status", "--check", "--max-failed", "0").code == 0
+    assert outbox("status", "--check", "--max-failed", "0", "--window", "3h").code == 1
+
+
+def test_a_limit_without_check_is_wrong_use(outbox, outbox_db):
+    answer = outbox("status", "--max-failed", "3")
+    assert answer.code == 2
+    assert "with --check only" in answer.err

@@ -1,0 +1,10 @@
+"""The forms that a log can have."""
+
+from enum import StrEnum
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    TEXT = "text"
+    JSON = "json"

@@ -1,0 +1,78 @@
+"""The log as programs read it, from the daemon as it is run."""
+
+import json
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from outbox.log_format import FIELDS, JsonFormatter
+
+TABLE = Path(__file__).parents[2] / "docs" / "logging.md"
+
+ALWAYS = {"time", "level", "logger", "message"}
+
+
+def events(errors):
+    """Every line must be an object; those that are events, in their order."""
+    lines = [json.loads(line) for line in errors.splitlines()]
+    assert all(line.keys() >= ALWAYS for line in lines)
+    return [line for line in lines if "event" in line]
+
+
+@pytest.mark.smtpd(rcpt={"bob@example.org": "550 5.1.1 no such user", "eve@example.org": "450 4.7.1 greylisted"})
+@pytest.mark.parametrize("asked", ["flag", "variable"])
+async def test_every_line_is_an_object_and_every_attempt_one_event(outbox, execute, asked):
+    for to, secret in (("ada@example.org, bob@example.org", "s3cret"), ("eve@example.org", "s3cret")):
+        statement = "INSERT INTO email_outbox (to_addrs, subject, body_text) VALUES (:to, :text, :text)"
+        await execute(statement, {"to": to, "text": secret})
+    arguments = ["--log-format", "json"] if asked == "flag" else []
+    variables = {} if arguments else {"OUTBOX_LOG_FORMAT": "json"}
+    daemon = await outbox("run", "--drain", *arguments, **variables)
+    code, errors = await daemon.ended()
+    assert (code, "s3cret" in errors) == (0, False)
+    found = events(errors)
+    assert [event["event"] for event in found if event["event"] != "attempt"] == ["poller_started", "poller_stopped"]
+    first, second = sorted((e for e in found if e["event"] == "attempt"), key=lambda event: event["email"])
+    assert set(first) == set(second) == ALWAYS | {"event", *FIELDS} - {"pause_seconds"}
+    assert (first["status"], second["status"], second["attempt"]) == ("partial", "pending", 1)
+    on_record = await execute("SELECT recipient, outcome, code, enhanced FROM email_attempt ORDER BY outbox_id, id")
+    told = [one for event in (first, second) for one in event["recipients"]]
+    assert [(r["recipient"], r["outcome"], r["code"], r["enhanced"]) for r in told] == [tuple(r) for r in on_record]
+    assert second["next_attempt_in"] > 0
+    assert 0 < first["smtp_seconds"] <= first["seconds"] <= first["since_due"]
+    assert {first["poller"]} == {event["poller"] for event in found}
+
+
+async def test_a_pause_is_an_event_and_one_by_hand_has_no_end(outbox, fill):
+    await fill(1)
+    assert (await (await outbox("pause")).ended())[0] == 0
+    code, errors = await (await outbox("run", "--drain", "--log-format", "json")).ended()
+    assert code == 1
+    [paused] = [event for event in events(errors) if event["event"] == "transport_paused"]
+    assert (paused["transport"], paused["pause_seconds"]) == ("default", None)
+    assert paused["reason"].startswith("paused by hand since")
+
+
+def line(message, *arguments, **fields):
+    """What the formatter makes of one call."""
+    return JsonFormatter().format(logging.makeLogRecord({"msg": message, "args": arguments, **fields}))
+
+
+def test_a_line_stays_one_line_and_tells_no_field_that_is_not_in_the_table():
+    said = line("two\nlines of %s", "\udcff", event="attempt", body_text="s3cret")
+    assert "\n" not in said
+    assert json.loads(said)["event"] == "attempt"
+    assert "s3cret" not in said
+
+
+def test_an_internal_error_comes_with_its_traceback():
+    error = ValueError("broken")
+    record = logging.LogRecord("outbox", logging.ERROR, "", 0, "x", (), (ValueError, error, error.__traceback__))
+    assert "ValueError: broken" in json.loads(JsonFormatter().format(record))["exception"]
+
+
+def test_the_table_names_every_field_that_an_event_can_have():
+    text = TABLE.read_text(encoding="utf-8").split("| field |")[1]
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == [name for name in FIELDS if name != "event"]
