@@ -9,7 +9,13 @@ from hypothesis import settings
 settings.register_profile("outbox", deadline=None)
 settings.load_profile("outbox")
 
-pytest_plugins = ["tests.fixtures.database", "tests.fixtures.smtpd", "tests.fixtures.aftermath", "tests.fixtures.clock"]
+pytest_plugins = [
+    "tests.fixtures.database",
+    "tests.fixtures.smtpd",
+    "tests.fixtures.aftermath",
+    "tests.fixtures.clock",
+    "tests.fixtures.issuer",
+]
 
 
 @pytest.fixture(autouse=True)

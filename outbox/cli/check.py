@@ -46,6 +46,9 @@ async def _findings(settings: "Settings") -> AsyncIterator[Finding]:
         yield _sender(settings)
     if not settings.transports:
         yield Finding("transport", "none; set OUTBOX_SMTP_URL, e.g. smtp+starttls://user:pass@host:587", good=False)
+    for name, one in settings.transports.items():
+        if one.mismatch:
+            yield Finding(f"transport {name}", one.mismatch, warning=True)
     checks = [_transport(name, one) for name, one in settings.transports.items()]
     for finished in asyncio.as_completed(checks):
         yield await finished
@@ -96,8 +99,9 @@ def unknown_variables() -> list[str]:
     """Variables that look like settings of ours and are none."""
     from outbox.settings import Settings, TransportSettings
     from outbox.settings.retention import RetentionSettings
+    from outbox.settings.sources import NO_VARIABLE
 
-    fields = {*Settings.model_fields, *TransportSettings.model_fields} - {"url", "timeouts", "oauth_token"}
+    fields = {*Settings.model_fields, *TransportSettings.model_fields} - NO_VARIABLE
     fields |= {f"retention_{name}" for name in RetentionSettings.model_fields}
     known = OTHER_VARIABLES | {f"OUTBOX_{name.upper()}" for name in fields}
     return sorted(name for name in os.environ if name.startswith("OUTBOX_") and name not in known)

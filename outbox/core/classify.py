@@ -49,7 +49,7 @@ class Trouble(StrEnum):
     TLS_FAILED = "TLS handshake failed"
     NOT_OFFERED = "required, but the server does not offer it"
     TOKEN = "no access token"
-    TOKEN_INVALID = "the access token was refused by its issuer"
+    TOKEN_INVALID = "no access token for this configuration"
     MALFORMED = "the server's reply is not SMTP"
     OUT_OF_STEP = "the server's replies do not fit what was said"
 

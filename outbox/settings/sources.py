@@ -15,7 +15,7 @@ from outbox.settings.transport import TransportSettings
 
 DEFAULT_TRANSPORT = "default"
 
-_NO_VARIABLE = frozenset({"url", "timeouts", "oauth_token"})
+NO_VARIABLE = frozenset({"url", "timeouts", "oauth", "oauth_token"})
 """Settings of a transport that no variable of that name sets."""
 
 Places = dict[tuple[str, ...], str]
@@ -67,7 +67,7 @@ def _variables(environment: dict[str, Any]) -> Places:
 def _apply_variables(values: dict[str, Any]) -> Places:
     """Put OUTBOX_MAX_CONNECTIONS and the like into the default transport of `values`, or the only one there is."""
     transports = values.setdefault("transports", {})
-    names = (name for name in TransportSettings.model_fields if name not in _NO_VARIABLE)
+    names = (name for name in TransportSettings.model_fields if name not in NO_VARIABLE)
     found = {name: value for name in names if (value := os.environ.get(f"OUTBOX_{name.upper()}"))}
     if not found or not isinstance(transports, dict):
         return {}

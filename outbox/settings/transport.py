@@ -3,12 +3,14 @@
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from outbox.core.smtp_url import SmtpUrl, parse_smtp_url
 from outbox.settings.fields import PositiveSeconds, Rates, SmtpUrlText, split
+from outbox.settings.oauth import OAuthSettings
+from outbox.settings.presets import PRESETS, known_preset, with_defaults
 
 
 class Timeouts(BaseModel):
@@ -32,6 +34,8 @@ class TransportSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: SmtpUrlText
+    preset: Annotated[str, BeforeValidator(known_preset)] | None = None
+    """A provider whose limits are the defaults of what follows."""
     max_connections: int = Field(default=10, ge=1, le=1000)
     messages_per_connection: int = Field(default=100, ge=1)
     connection_age: PositiveSeconds = 300.0  # a connection is closed when it gets this old
@@ -47,6 +51,8 @@ class TransportSettings(BaseModel):
     """A command that prints an access token; the connection then logs in by XOAUTH2."""
     oauth_token: Callable[[], Awaitable[str]] | None = Field(default=None, exclude=True, repr=False)
     """The same as a coroutine function, for a Poller inside an application."""
+    oauth: OAuthSettings | None = None
+    """The same from the issuer itself."""
     timeouts: Timeouts = Timeouts()
 
     @cached_property
@@ -54,19 +60,42 @@ class TransportSettings(BaseModel):
         """The URL, parsed."""
         return parse_smtp_url(self.url.get_secret_value())
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_preset(cls, values: Any) -> Any:
+        return with_defaults(values)
+
+    @model_validator(mode="after")
+    def _check_login(self) -> Self:
+        if sum(map(bool, (self.oauth, self.oauth_command, self.oauth_token))) > 1:
+            raise ValueError("give one of oauth, oauth_command and oauth_token")
+        if self.by_token and not self.smtp_url.user:
+            raise ValueError("an access token needs a user in the url: smtp+starttls://user@host:587")
+        if self.smtp_url.user and not self.smtp_url.password and not self.by_token:
+            raise ValueError("the url has a user but no password; give one, or [transports.NAME.oauth]")
+        if self.oauth and self.preset and not self.oauth.by_refresh_token:
+            preset = PRESETS[self.preset]
+            if preset.token_url == self.oauth.token_url and not preset.scope:
+                raise ValueError(f"oauth: {self.preset} gives tokens for a refresh token only; set refresh_token_file")
+        return self
+
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if self.ca_file and not self.ca_file.is_file():
             raise ValueError(f"ca_file {str(self.ca_file)!r} does not exist")
-        if self.oauth and not self.smtp_url.user:
-            raise ValueError("an access token needs a user in the url: smtp+starttls://user@host:587")
-        if self.smtp_url.user and not self.smtp_url.password and not self.oauth:
-            raise ValueError("the url has a user but no password; give one, or oauth_command")
         if self.reserved_connections >= self.max_connections:
             raise ValueError("reserved_connections leaves none of max_connections for other emails")
         return self
 
     @property
-    def oauth(self) -> bool:
+    def by_token(self) -> bool:
         """Whether this transport logs in by access token."""
-        return bool(self.oauth_command or self.oauth_token)
+        return bool(self.oauth or self.oauth_command or self.oauth_token)
+
+    @property
+    def mismatch(self) -> str | None:
+        """In what way preset and url do not fit together."""
+        if not self.preset or PRESETS[self.preset].serves(self.smtp_url.host):
+            return None
+        hosts = ", ".join(PRESETS[self.preset].hosts)
+        return f"the preset {self.preset} is made for {hosts}, not for {self.smtp_url.host}; is that meant?"

@@ -2,12 +2,13 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from outbox.core.smtp_url import Security
 from outbox.settings import TransportSettings
 from outbox.smtp.connection import Connection, open_connection, tls_context
-from outbox.smtp.tokens import TokenSource, token_from_command
+from outbox.smtp.tokens import AccessToken, TokenSource, token_from_command
 
 
 class Opener:
@@ -18,7 +19,7 @@ class Opener:
         self._clock = clock
         self._context: ssl.SSLContext | None = None
         self._context_lock = asyncio.Lock()
-        self._tokens = TokenSource(self._fetch_token) if settings.oauth else None
+        self._tokens = TokenSource(_token_fetcher(settings), clock) if settings.by_token else None
 
     async def open(self) -> Connection:
         """Connect, encrypt and log in. Raises OpeningError."""
@@ -32,7 +33,16 @@ class Opener:
                 self._context = await asyncio.to_thread(tls_context, self._settings)
             return self._context
 
-    async def _fetch_token(self) -> str:
-        if self._settings.oauth_token:
-            return await self._settings.oauth_token()
-        return await token_from_command(self._settings.oauth_command, self._settings.timeouts.command)
+
+def _token_fetcher(settings: TransportSettings) -> Callable[[], Awaitable[AccessToken]]:
+    if settings.oauth:
+        from outbox.smtp.issuer import Issuer  # it brings an HTTP client along, which most have no use for
+
+        return Issuer(settings.oauth, settings.timeouts.command).token
+    if function := settings.oauth_token:
+
+        async def from_function() -> AccessToken:
+            return AccessToken(await function())
+
+        return from_function
+    return partial(token_from_command, settings.oauth_command, settings.timeouts.command)

@@ -61,7 +61,7 @@ def test_show_names_the_command(outbox, in_doubt, engine_sql):
     said = f"lost; `outbox resolve {in_doubt} --sent` closes it"
     more = f", `outbox resolve {in_doubt} --resend` sends it once more"
     assert said + more in outbox("show", in_doubt).out
-    engine_sql(f"UPDATE email_outbox SET sensitive = true WHERE id = {in_doubt}")
+    engine_sql(f"UPDATE email_outbox SET sensitive = true, erased = true WHERE id = {in_doubt}")
     shown = outbox("show", in_doubt).out
     assert said in shown
     assert more not in shown

@@ -13,12 +13,11 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 @pytest.fixture
 def shown(tmp_path):
-    """The settings of a page's first TOML block."""
+    """The settings of a TOML block of a page."""
 
-    def load(page):
-        found = re.search(r"^```toml\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-        assert found, f"there is no TOML in {page}"
-        (tmp_path / "outbox.toml").write_text(found[1])
+    def load(page, number=0):
+        blocks = re.findall(r"^```toml\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+        (tmp_path / "outbox.toml").write_text(blocks[number])
         return Settings.load(tmp_path / "outbox.toml")
 
     return load
@@ -30,3 +29,12 @@ def test_the_page_on_limits_shows_settings_that_load(shown):
     assert settings.limits["@*.example.com"] == (Rate(100, 3600),)
     assert [route.transport for route in settings.routes] == ["news", "backup"]
     assert settings.transports["default"].failover == ("backup",)
+
+
+@pytest.mark.parametrize(("number", "preset"), [(0, "ses"), (1, "microsoft365"), (2, "gmail")])
+def test_the_page_on_providers_shows_settings_that_load(shown, tmp_path, number, preset):
+    for name in ("client_secret", "refresh_token"):
+        (tmp_path / name).write_text("secret\n")
+    transport = shown("transports.md", number).transports["default"]
+    assert (transport.preset, transport.mismatch) == (preset, None)
+    assert transport.by_token == (preset != "ses")

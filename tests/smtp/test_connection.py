@@ -14,7 +14,7 @@ from outbox.core.reply import Reply
 from outbox.settings import TransportSettings
 from outbox.smtp.connection import Connection, Features, _own_name, open_connection, tls_context
 from outbox.smtp.failures import OpeningError
-from outbox.smtp.tokens import TokenSource, token_from_command
+from outbox.smtp.tokens import AccessToken, TokenSource, token_from_command
 from tests.fixtures.scripted_smtpd import EHLO, GREETING, drop, silence, upgrade
 from tests.fixtures.smtpd import Smtpd
 from tests.smtp.loops import both_loops, run
@@ -237,8 +237,8 @@ async def test_the_reason_of_a_421_while_logging_in_is_kept(scripted_smtpd):
 def source(*tokens: str) -> TokenSource:
     left = list(tokens)
 
-    async def fetch() -> str:
-        return left.pop(0)
+    async def fetch() -> AccessToken:
+        return AccessToken(left.pop(0))
 
     return TokenSource(fetch)
 
@@ -277,7 +277,7 @@ async def test_a_token_needs_a_server_that_offers_xoauth2(smtpd):
 @both_loops
 def test_a_command_prints_the_token(loop_factory):
     async def test():
-        assert await token_from_command([sys.executable, "-c", "print('tok')"], 30) == "tok\n"
+        assert await token_from_command([sys.executable, "-c", "print('tok')"], 30) == AccessToken("tok\n")
 
     run(loop_factory, test())
 
@@ -300,7 +300,7 @@ async def test_why_there_is_no_token_is_told_without_the_secret(command, trouble
 
 
 async def test_a_failing_token_function_is_named_without_its_words():
-    async def fetch() -> str:
+    async def fetch() -> AccessToken:
         raise RuntimeError("s3cret")
 
     with pytest.raises(OpeningError) as caught:
