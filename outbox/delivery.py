@@ -52,23 +52,31 @@ class Delivery:
     budget: Budget = field(default_factory=Budget)
 
     async def attempt(
-        self, row: Claimed, *, expired: bool, still_owned: Callable[[], bool], may_leave: Callable[[], Awaitable[bool]]
+        self,
+        row: Claimed,
+        *,
+        expired: bool,
+        still_owned: Callable[[], bool],
+        may_leave: Callable[[], Awaitable[bool]],
+        on_record: Callable[[], None] = lambda: None,
     ) -> Result:
         """The result of this attempt. A fault of the row itself ends the row, it never raises.
 
-        `may_leave` is awaited before a final dot.
+        `may_leave` is awaited before a final dot. `on_record` is called before the attempt waits for a connection once
+        more: what came of that dot, if it left, is on record.
         """
+        mark = _Mark(row, self.mark, may_leave, on_record)
         with self.budget.room() as room:
-            return await self._attempt(row, room, expired=expired, still_owned=still_owned, may_leave=may_leave)
+            return await self._attempt(row, room, mark, expired=expired, still_owned=still_owned)
 
     async def _attempt(
         self,
         row: Claimed,
         room: Room,
+        mark: "_Mark",
         *,
         expired: bool,
         still_owned: Callable[[], bool],
-        may_leave: Callable[[], Awaitable[bool]],
     ) -> Result:
         try:
             to = await read_addressees(row)
@@ -86,7 +94,7 @@ class Delivery:
         except NotNowError as error:
             wait = Verdict(Status.PENDING, delay=error.delay, counted=False, reason=str(error) or None)
             return _result(row, wait, standing)
-        mark = _Mark(row, transport.name, self.mark, may_leave)
+        mark.transport = transport.name
         began = time.perf_counter()
         report = await _send(transport, message, row, still_owned, mark)
         took = time.perf_counter() - began
@@ -152,9 +160,10 @@ class _Mark:
     result replaces them."""
 
     row: Claimed
-    transport: str
     write: WriteMark
     may_leave: Callable[[], Awaitable[bool]]
+    on_record: Callable[[], None]
+    transport: str = ""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     ids: dict[str, int] = field(default_factory=dict)
     content_seen: bool = False
@@ -167,6 +176,13 @@ class _Mark:
     def told(self, outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
         """`outcomes` as they may go on record."""
         return discreet(outcomes) if self.row.sensitive and self.content_seen else {**outcomes}
+
+    async def between(self, outcomes: Mapping[str, Outcome]) -> bool:
+        """Whether another transaction may begin."""
+        if outcomes and not await self.put(outcomes):
+            return False
+        self.on_record()
+        return True
 
     async def put(self, outcomes: Mapping[str, Outcome]) -> bool:
         """Whether they are on record; not where the lease was lost or the database fails."""
@@ -190,7 +206,7 @@ async def _send(
         return Report()
     try:
         return await transport.send(
-            message, attempt=row.attempts, still_owned=still_owned, before_dot=mark.before_dot, between=mark.put
+            message, attempt=row.attempts, still_owned=still_owned, before_dot=mark.before_dot, between=mark.between
         )
     except Exception as error:
         # We cannot tell where it broke off, so it may have gone out.

@@ -198,6 +198,7 @@ class PollLoop:
                 expired=expired,
                 still_owned=lambda: self.leases.owns(row),
                 may_leave=partial(self._window.enter, row),
+                on_record=partial(self._window.leave, [row]),
             )
         except DatabaseError as error:
             log.warning("email %d is given back untried: %s", row.id, error)

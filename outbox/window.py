@@ -17,6 +17,8 @@ class Window:
 
     Were this poller killed now, just these could get a second copy; so where results cannot be written, no more dots
     leave. The urgent are let in first, but not always.
+
+    Whoever waits here has a connection, so nobody may keep a place while waiting for a connection.
     """
 
     def __init__(self, most: int) -> None:
@@ -48,9 +50,9 @@ class Window:
                 self._admit()
             raise
 
-    def leave(self, results: Iterable[Result]) -> None:
-        """These are on record, or nothing more can be done about them."""
-        self._inside.difference_update((result.id, result.claim_token) for result in results)
+    def leave(self, those: Iterable[Claimed | Result]) -> None:
+        """What came of these is on record, or nothing more can be done about them."""
+        self._inside.difference_update((one.id, one.claim_token) for one in those)
         self._admit()
 
     def close(self) -> None:

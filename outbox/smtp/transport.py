@@ -128,7 +128,7 @@ class Transport:
         While paused it connects to nobody and returns the fault at once. `attempt` is the number of this one, from 1.
         `still_owned` is asked before the message begins and just before its final dot. `before_dot` is awaited when all
         but the dot has left, with the outcomes if it leaves and nobody learns more; `between` after each of several
-        transactions, with its outcomes. Where one says no, nothing more is sent.
+        transactions, with its outcomes, and before a connection is waited for. Where one says no, nothing more is sent.
         """
         report = Report()
         fresh_tries = 0
@@ -144,11 +144,10 @@ class Transport:
                 report.fault = done.fault
                 if done.fresh:
                     fresh_tries += 1
-                    continue
-                if 0 < len(done.outcomes) < len(alike):
+                elif 0 < len(done.outcomes) < len(alike):
                     most = len(done.outcomes)  # no more than this server took at once
                 more = len(report.outcomes) < len(message.recipients)
-                if between and more and done.outcomes and not await between(done.outcomes):
+                if between and more and not await between(done.outcomes):
                     report.fault = report.fault or Fault(Scope.STOPPING, NOT_ON_RECORD)
         finally:
             if self._probe is message:

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from outbox.claiming import given_back
 from outbox.core.claim import Result
 from outbox.core.errors import DatabaseError
@@ -55,9 +57,20 @@ async def test_whoever_waits_when_it_closes_is_turned_away():
     assert not await waiting
 
 
-async def test_while_results_cannot_be_written_no_more_is_sent_than_there_are_connections(
-    insert, settings, smtpd, execute, monkeypatch
-):
+@pytest.fixture
+def poller(settings):
+    """Makes pollers with these settings of their transport."""
+
+    def make(**changes):
+        default = settings.transports["default"].model_copy(update=changes)
+        return Poller(settings.model_copy(update={"transports": {"default": default}}))
+
+    return make
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """While it is set, no result can be written. It is."""
     written, broken = Store.record, asyncio.Event()
     broken.set()
 
@@ -67,31 +80,57 @@ async def test_while_results_cannot_be_written_no_more_is_sent_than_there_are_co
         return await written(self, results, poller=poller)
 
     monkeypatch.setattr(Store, "record", record)
+    return broken
+
+
+async def test_while_results_cannot_be_written_no_more_is_sent_than_there_are_connections(
+    insert, poller, smtpd, execute, broken
+):
     for number in range(12):
         await insert(to_addrs=f"r{number}@example.org")
-    default = settings.transports["default"].model_copy(update={"max_connections": 3})
-    async with Poller(settings.model_copy(update={"transports": {"default": default}})) as poller:
+    async with poller(max_connections=3) as running:
         # All three places are taken, and all three connections are at their next final dot.
         await smtpd.until(lambda: len(smtpd.messages) == 3 and smtpd.commands.count("DATA") >= 6)
-        assert len(poller._loop._window) == 3
+        assert len(running._loop._window) == 3
         broken.clear()
         await smtpd.received(12)
     assert {r.status for r in await execute("SELECT status FROM email_outbox")} == {"sent"}
 
 
-async def test_a_stop_in_a_hurry_does_not_wait_for_dots_that_may_not_leave(insert, settings, smtpd, monkeypatch, row):
-    async def record(_self, _results, *, poller):
-        raise DatabaseError("the database cannot be used")
+@pytest.mark.smtpd(offer=("PIPELINING",))
+async def test_who_goes_on_in_another_transaction_and_who_waits_for_a_place_do_not_wait_for_each_other(
+    insert, poller, smtpd, execute
+):
+    for number in range(6):
+        await insert(to_addrs=f"a{number}@example.org, b{number}@example.org")
+    async with poller(max_connections=1, max_recipients=1):
+        await smtpd.received(12)
+    assert {r.status for r in await execute("SELECT status FROM email_outbox")} == {"sent"}
 
+
+@pytest.mark.smtpd(offer=("PIPELINING",))
+async def test_what_lost_its_connections_while_nothing_could_be_written_is_sent_over_others(
+    insert, poller, smtpd, execute, broken
+):
+    for number in range(12):
+        await insert(to_addrs=f"r{number}@example.org")
+    async with poller(max_connections=2) as running:
+        await smtpd.until(lambda: len(smtpd.messages) == 2 and smtpd.commands.count("DATA") >= 4)
+        for session in tuple(smtpd.sessions):
+            session.drop()
+        await asyncio.gather(*(one.wire.closed() for one in running._transports["default"]._pool._busy))
+        broken.clear()
+        await smtpd.received(12)
+    assert {r.status for r in await execute("SELECT status FROM email_outbox")} == {"sent"}
+
+
+async def test_a_stop_in_a_hurry_does_not_wait_for_dots_that_may_not_leave(insert, poller, smtpd, broken, row):
     ids = [await insert(to_addrs=f"r{number}@example.org") for number in range(2)]
-    default = settings.transports["default"].model_copy(update={"max_connections": 1})
-    written = Store.record
-    monkeypatch.setattr(Store, "record", record)
-    async with Poller(settings.model_copy(update={"transports": {"default": default}})) as poller:
+    async with poller(max_connections=1) as running:
         await smtpd.until(lambda: len(smtpd.messages) == 1 and smtpd.commands.count("DATA") == 2)
-        poller.hurry()
-        await poller._loop.finish(60.0, poller.hurry)
-        monkeypatch.setattr(Store, "record", written)
+        running.hurry()
+        await running._loop.finish(60.0, running.hurry)
+        broken.clear()
     assert sorted([(await row(id)).status for id in ids]) == ["pending", "sent"]
 
 
