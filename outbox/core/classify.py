@@ -84,6 +84,7 @@ class Situation:
     accepted: int = 0  # recipients accepted so far in this transaction
     parameters: bool = False  # MAIL carried parameters (SIZE, SMTPUTF8 …) that we could leave out
     grouped: bool = False  # commands left together, and the server has not shown yet that it copes with that
+    followed: bool = False  # at the final dot: the next transaction's group left behind it
     failures: int = 0  # times in a row that the transport could not be opened before this
 
 
@@ -149,7 +150,8 @@ def judge(situation: Situation, what: Reply | Trouble) -> Judgement:
 
 def _judge_trouble(s: Situation, trouble: Trouble) -> Judgement:
     if s.stage is Stage.DOT:
-        return Judgement(Action.IN_DOUBT, close=True)
+        # One that looks for the dot at the end of what it read, or takes offence at more: every such dot would fail.
+        return Judgement(Action.IN_DOUBT, close=True, alone=s.grouped and s.followed)
     if s.stage.before_mail:
         return _judge_opening(s, trouble)
     if trouble is Trouble.OUT_OF_STEP and s.grouped:  # one that got lost in a group may be to blame

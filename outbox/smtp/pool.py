@@ -105,17 +105,19 @@ class Pool:
             self._retire(connection)
         self._assign()
 
-    def lend(self, connection: Connection) -> None:
-        """Let the first who waits begin on `connection`, whose present user only waits for its last answer. Nobody
-        urgent: behind another's answer it would wait longer than for a connection of its own."""
+    def lend(self, connection: Connection) -> bool:
+        """Let the first who waits begin on `connection`, whose present user only waits for its last answer; whether
+        somebody does. Nobody urgent: behind another's answer it would wait longer than for a connection of its own."""
         while self._requests and self._requests[0].granted.done():
             self._requests.popleft()
         first = self._requests[0] if self._requests else None
         if first is None or first.new or first.urgent or connection in self._lent or self._in_use() > self.limit:
-            return
-        if connection.wire.alive and self._young(connection):
-            self._lent.add(connection)
-            self._requests.popleft().granted.set_result(connection)
+            return False
+        if not (connection.wire.alive and self._young(connection)):
+            return False
+        self._lent.add(connection)
+        self._requests.popleft().granted.set_result(connection)
+        return True
 
     def resize(self, most: int) -> None:
         """Allow so many connections, in use and idle together."""

@@ -34,15 +34,15 @@ async def transact(
     still_owned: Callable[[], bool],
     before_dot: OnRecord | None = None,
     fresh_tries: int = 0,
-    lend: Callable[[], None] | None = None,
+    lend: Callable[[], bool] | None = None,
 ) -> Transacted:
     """Offer `message` to `recipients`. Afterwards `connection.usable` says whether it may be used again.
 
     `still_owned` is asked before MAIL and again just before the final dot, and `before_dot` is awaited there: where
     either says no, the message is not sent.
     `fresh_tries` counts the new connections that this message was given already. Commands are grouped where `lend` is
-    given; it is called when the final dot is about to leave, and lets the next transaction on `connection` begin.
-    Cancellation closes the connection.
+    given; it is called when the final dot is about to leave, and lets the next transaction on `connection` begin, if
+    there is one. Cancellation closes the connection.
     """
     transaction = _Transaction(connection, message, recipients, still_owned, before_dot, fresh_tries, lend)
     try:
@@ -64,7 +64,7 @@ class _Transaction:
         still_owned: Callable[[], bool],
         before_dot: OnRecord | None,
         fresh_tries: int,
-        lend: Callable[[], None] | None,
+        lend: Callable[[], bool] | None,
     ) -> None:
         self.result = Transacted()
         self._connection = connection
@@ -77,6 +77,7 @@ class _Transaction:
         self._lend = lend
         self._stage = Stage.MAIL
         self._first = True
+        self._followed = False
         self._reused = connection.messages > 0
         self._behind_a_dot = connection.wire.answering
         self._commands: deque[bytes] = deque()  # what has not been answered yet
@@ -187,7 +188,7 @@ class _Transaction:
         self._stage = Stage.DOT
         self._connection.needs_reset = False
         if self._lend:
-            self._lend()  # first: what is written in one round of the loop leaves together
+            self._followed = self._lend()  # first: what is written in one round of the loop leaves together
         self._turn.write(content[last:], b".\r\n")
         reply = await self._turn.reply(self._timeouts.dot)
         self._apply(self._judge(reply), reply)
@@ -248,6 +249,7 @@ class _Transaction:
             accepted=len(self._accepted),
             parameters=parameters,
             grouped=self._lend is not None and not self._connection.proven,
+            followed=self._followed,
         )
         self._first = False
         return judge(situation, what)

@@ -169,6 +169,23 @@ async def test_a_server_that_forgets_what_came_behind_a_dot_harms_nobody(make, s
     assert transport.depth == 1
 
 
+@pytest.mark.parametrize("answer", [silence, drop], ids=["silent", "gone"])
+async def test_a_server_that_fails_at_a_dot_with_more_behind_it_is_given_one_command_at_a_time(
+    make, scripted_smtpd, answer
+):
+    scripted_smtpd.play([*HELLO, *ONE[:3], (b".", answer)], [*HELLO, *ONE, QUIT], [*HELLO, *ONE, QUIT])
+    transport = make(scripted_smtpd, timeouts={"dot": 0.2})
+    assert await send_all(transport, *NAMES) == [["ada in_doubt"], ["bob accepted"], ["cy accepted"]]
+    assert transport.depth == 1
+
+
+async def test_an_answer_that_is_lost_with_nothing_behind_the_dot_says_nothing_about_groups(make, scripted_smtpd):
+    scripted_smtpd.play([*HELLO, *ONE[:3], (b".", drop)])
+    transport = make(scripted_smtpd)
+    assert await send_all(transport, "ada") == [["ada in_doubt"]]
+    assert transport.depth == 2
+
+
 async def test_a_server_that_has_shown_that_it_copes_is_trusted_whatever_happens_later(make, scripted_smtpd):
     scripted_smtpd.play([*HELLO, *ONE, *ONE, MAIL, (b"RCPT", drop)], [*HELLO, *ONE, QUIT])
     transport = make(scripted_smtpd)

@@ -26,7 +26,7 @@ async def opened(url: str, **settings) -> Connection:
 
 
 async def sent(connection: Connection, message: Message = MESSAGE, **more) -> Transacted:
-    grouped = {"lend": lambda: None} if connection.features.pipelining else {}
+    grouped = {"lend": lambda: False} if connection.features.pipelining else {}
     return await transact(connection, message, message.recipients, **{"still_owned": lambda: True, **grouped, **more})
 
 
