@@ -185,11 +185,11 @@ class _Transaction:
             self._connection.abort()  # closing before the dot is the only way to take a message back
             return
         self._turn.check()
-        self._stage = Stage.DOT
         self._connection.needs_reset = False
         if self._lend:
             self._followed = self._lend()  # first: what is written in one round of the loop leaves together
         self._turn.write(content[last:], b".\r\n")
+        self._stage = Stage.DOT  # from now on, and not where the wire refused it
         reply = await self._turn.reply(self._timeouts.dot)
         self._apply(self._judge(reply), reply)
 

@@ -115,6 +115,12 @@ async def test_a_message_refused_at_any_stage_is_so_for_everyone_without_an_answ
     assert not smtpd.messages
 
 
+async def test_a_dot_that_is_held_back_since_the_server_begins_to_say_something_leaves_nobody_in_doubt(scripted_smtpd):
+    scripted_smtpd.play([*HELLO, MAIL, RCPT, RCPT, RCPT, (b"DATA", DATA[1] + b"421 4.4")])
+    done, usable = await sent_once(scripted_smtpd)
+    assert (done.fresh, done.outcomes, usable) == (True, {}, False)
+
+
 @pytest.mark.smtpd(rcpt={CY: "452 4.5.3 too many recipients"})
 async def test_too_many_recipients_leaves_the_rest_for_the_next_transaction(smtpd):
     done, usable = await sent_once(smtpd)
