@@ -5,7 +5,7 @@ Nothing here knows SQL or SMTP.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from outbox.core.claim import Claimed, Result
 from outbox.core.errors import DatabaseError
@@ -27,6 +27,9 @@ SEARCH = 5.0
 
 SORTED_TOGETHER = 500
 """Emails of one look at those that are not routed yet; what cannot go now is sent on to its gate, once."""
+
+URGENT_EVERY = 0.02
+"""Seconds between looks at urgent emails where there is no room for others: every commit is a reason to look."""
 
 PROBED = 1.0
 """Seconds that an email waits for its own transport while that is being probed."""
@@ -71,6 +74,8 @@ class Claiming:
     begin: Callable[[], None]
     observer: Observer
     _next_search: float = 0.0
+    _looked: dict[str, float] = field(default_factory=dict)  # when, by transport
+    _skipped: set[str] = field(default_factory=set)  # transports where it was too early for another look
 
     @property
     def room(self) -> bool:
@@ -80,6 +85,11 @@ class Claiming:
     def opens_in(self) -> float | None:
         """Seconds until a limit lets something through again; None where none is closed."""
         return self.rules.gates.opens_in(self.clock())
+
+    def rest(self, most: float) -> float:
+        """Seconds for which there is nothing to look for, unless something happens; `most`, or less."""
+        opens_in = self.opens_in()
+        return min([most, *map(self._urgent_rest, self._skipped), *([] if opens_in is None else [opens_in])])
 
     async def claim(self, *, thorough: bool) -> int:
         """Claim what there is room for, and have it wait for its turn; how many rows were taken. Raises
@@ -125,13 +135,22 @@ class Claiming:
     def _urgent_room(self, name: str) -> int:
         return self.waiting.urgent_room(name) if self.rules.gates.is_open(name, self.clock()) else 0
 
+    def _urgent_rest(self, name: str) -> float:
+        """Seconds for which transport `name` needs no look at urgent emails alone."""
+        return max(self._looked.get(name, -URGENT_EVERY) + URGENT_EVERY - self.clock(), 0.0)
+
     def _looks(self) -> Iterator[_Look]:
         """Each is made before the next is asked for."""
         for name in self.transports:
             if room := self._room(name):
                 yield _Look(self.rules.gates.of(name), room, name)
             elif room := self._urgent_room(name):
+                if self._urgent_rest(name):
+                    self._skipped.add(name)
+                    continue
                 yield _Look(self.rules.gates.of(name), room, name, urgent=True)
+            self._skipped.discard(name)
+            self._looked[name] = self.clock()
         if mixed := self.rules.gates.mixed(self.clock()):
             if self.room:
                 yield _Look(mixed, SORTED_TOGETHER, None)

@@ -46,7 +46,8 @@ class Line:
         self._turn = 0
 
     def __len__(self) -> int:
-        return len(self._early) + sum(map(len, self._lanes))
+        urgent, normal, bulk = self._lanes
+        return len(urgent) + len(normal) + len(bulk) + len(self._early)
 
     @property
     def urgent(self) -> int:
@@ -70,19 +71,27 @@ class Line:
         """Take the one whose turn it is, or the first of the `urgent` ones; None where there is none that may begin."""
         while self._early and self._early[0][0] <= now:
             self._line_up(heappop(self._early)[-1])
-        lanes = [lane for lane in (self._lanes[: URGENT + 1] if urgent else self._lanes) if lane]
-        if not lanes or (self._slots is not None and not (self._slots and self._slots[0] <= now)):
+        lane = self._lanes[URGENT] if urgent else self._whose_turn()
+        if not lane or (self._slots is not None and not (self._slots and self._slots[0] <= now)):
             return None
         if self._slots:
             self._slots.popleft()
+        return heappop(lane)[-1]
+
+    def _whose_turn(self) -> list[_Entry]:
+        lanes = [lane for lane in self._lanes if lane]
+        if len(lanes) < 2:
+            return lanes[0] if lanes else []
         willing = min(lane[0][0] for lane in lanes)
         lanes = [lane for lane in lanes if lane[0][0] == willing]
         turn = self._lanes[TURNS[self._turn % len(TURNS)]]
         self._turn += 1
-        return heappop(turn if any(turn is lane for lane in lanes) else lanes[0])[-1]
+        return turn if any(turn is lane for lane in lanes) else lanes[0]
 
     def wait(self, now: float) -> float | None:
         """Seconds until the next one that may not begin yet; None where none waits for its time."""
+        if not (self._early or self._slots):
+            return None
         times = [self._early[0][0]] if self._early else []
         if self._slots and len(self):
             times.append(self._slots[0])
@@ -90,6 +99,8 @@ class Line:
 
     def late(self, now: float) -> list[Claimed]:
         """Take those whose slot was not used in time."""
+        if not (self._timed or self._slots):
+            return []
         found = [self._last() for _ in range(self._lose_slots(now))]
         for lane in self._lanes if self._timed else ():
             missed = [entry for entry in lane if entry[-1].slot is not None and entry[-1].slot < now - LATE]

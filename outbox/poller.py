@@ -234,8 +234,7 @@ class PollLoop:
         if self._room() and not self.leases:
             nap = await self._until_due(nap)
         self._nap = min(self._nap * 2, self._pace.poll_interval)
-        if (opens_in := self._claiming.opens_in()) is not None:
-            nap = min(nap, opens_in)
+        nap = self._claiming.rest(nap)
         try:
             async with asyncio.timeout(nap):
                 await self.wake.wait()

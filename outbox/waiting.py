@@ -117,6 +117,8 @@ class Waiting:
     def _next(self, name: str, line: Line, now: float) -> Waits | None:
         if self._flying[name] >= self._most_flying(name):
             return None
+        if name not in self._last_urgent and not self._transports[name].reserved:  # the everyday case
+            return line.next(now)
         return line.next(now, urgent=self._ordinary[name] >= self._most_ordinary(name, now))
 
     def _most_ordinary(self, name: str, now: float) -> int:
