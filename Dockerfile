@@ -7,7 +7,7 @@ RUN python -m venv /opt/outbox
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY migrations migrations
 COPY outbox outbox
-RUN /opt/outbox/bin/pip install --no-cache-dir --constraint constraints.txt '.[postgres,metrics]'
+RUN /opt/outbox/bin/pip install --no-cache-dir --constraint constraints.txt '.[postgres,metrics,dkim]'
 
 FROM python:3.13-slim
 # /data: a SQLite file, templates, what `outbox catch` saves

@@ -32,7 +32,7 @@ from outbox.db.watch import FileWatch
 from outbox.delivery import Delivery
 from outbox.gates import Gates
 from outbox.leases import lease_clock
-from outbox.mail.composer import Composer, Limits
+from outbox.mail.composer import Composer
 from outbox.maintenance import Maintenance, Retention
 from outbox.pauses import Pauses
 from outbox.poller import Pace, PollLoop
@@ -173,10 +173,7 @@ class Poller:
         self._retention = Retention(self._store, settings.retention.rules)
         for name, transport_settings in settings.transports.items():
             self._transports[name] = Transport(name, transport_settings, clock=time.monotonic, random=chance)
-        limits = Limits(
-            timeout=settings.render_timeout, memory=settings.render_memory, max_size=settings.max_message_size
-        )
-        self._composer = Composer(sender, settings.templates, limits)
+        self._composer = Composer.configured(settings)
         delivery = Delivery(
             composer=self._composer,
             transports=self._transports,

@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.fixtures.aftermath",
     "tests.fixtures.clock",
     "tests.fixtures.issuer",
+    "tests.fixtures.keys",
 ]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from outbox.cli.access import migrated_database, settings_of
+from outbox.cli.check_keys import check_keys
 from outbox.cli.check_templates import check_templates
 from outbox.cli.finding import Finding
 from outbox.cli.output import one_line
@@ -52,6 +53,8 @@ async def _findings(settings: "Settings") -> AsyncIterator[Finding]:
     checks = [_transport(name, one) for name, one in settings.transports.items()]
     for finished in asyncio.as_completed(checks):
         yield await finished
+    for finding in check_keys(settings):
+        yield finding
     async for finding in check_templates(settings):
         yield finding
 

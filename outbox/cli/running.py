@@ -88,6 +88,10 @@ def run(
 async def _require_usable(settings: "Settings", processes: int) -> None:
     """Raises now, in one line, what would otherwise end each poller on its own."""
     _ = settings.default_transport, settings.default_sender
+    if settings.dkim:
+        from outbox.mail.signing_key import read_key_files
+
+        read_key_files(settings.dkim)
     if settings.metrics_port is not None:
         import outbox.metrics  # noqa: F401  # which says what is missing
 

@@ -8,7 +8,7 @@ import mmap
 import socket
 import subprocess
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from pathlib import Path
@@ -25,6 +25,7 @@ from outbox.mail.frames import (
     reply_length,
     settings_of,
 )
+from outbox.mail.signing_key import KeyFile
 from outbox.mail.spawn import spawn
 
 
@@ -36,6 +37,7 @@ class ChildSettings:
     templates: Path | None
     memory: int
     max_size: int
+    keys: Sequence[KeyFile] = ()
 
 
 class ChildDiedError(Exception):
@@ -259,6 +261,7 @@ def _told(settings: ChildSettings) -> dict[str, Any]:
         "templates": settings.templates and str(settings.templates.absolute()),
         "memory": int(settings.memory),
         "max_size": int(settings.max_size),
+        "keys": [(key.domain, key.selector, key.pem.decode("latin-1")) for key in settings.keys],
     }
 
 

@@ -33,6 +33,8 @@ from outbox.mail.frames import (
     write_progress,
 )
 from outbox.mail.plain_text import text_of_html
+from outbox.mail.signing import Signer
+from outbox.mail.signing_key import KeyFile
 from outbox.tuning import give_large_blocks_back
 
 if TYPE_CHECKING:
@@ -149,7 +151,13 @@ def _reply(row: Claimed, files: Sequence[AttachedFile], ground: Ground) -> Itera
 def _ground(settings: dict[str, Any]) -> Ground:
     folder = settings["templates"]
     templates = None if folder is None else _templates(Path(folder))
-    return Ground(sender=Mailbox(*settings["sender"]), templates=templates, max_size=settings["max_size"])
+    keys = [KeyFile(domain, selector, pem.encode("latin-1")) for domain, selector, pem in settings["keys"]]
+    return Ground(
+        sender=Mailbox(*settings["sender"]),
+        templates=templates,
+        max_size=settings["max_size"],
+        signer=Signer(keys) if keys else None,
+    )
 
 
 def _templates(folder: Path) -> "Templates":

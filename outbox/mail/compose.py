@@ -6,7 +6,7 @@ takes. Nothing in a row can add a header: every column is checked before it is w
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from outbox.core.address import Mailbox, parse_list, parse_mailbox
@@ -19,6 +19,7 @@ from outbox.mail.body import body_of
 from outbox.mail.columns import MAX_HEADERS, check_length, check_line, check_text, line_of, object_of, text_of
 from outbox.mail.content import Content
 from outbox.mail.headers import AUTOMATIC, address_field, date_field, extra_field, field, sender_field, text_field
+from outbox.mail.signing import Signer
 from outbox.mail.straight import straight
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Ground:
     """None where no folder is configured."""
     max_size: int
     """Characters and bytes that the bodies and files of a message may have together."""
+    signer: Signer | None = None
+    """None where no domain has a key."""
 
 
 class Composed(NamedTuple):
@@ -53,21 +56,36 @@ def compose(row: Claimed, to: Addressees, files: Sequence[AttachedFile], ground:
     sender = _mailbox(row, "sender") or ground.sender
     content = _content(row, files, ground)
     octets = None if files else straight(row, to, sender, content)
-    return _by_the_book(row, to, sender, content, files) if octets is None else Composed(sender.address, octets, None)
+    if octets is None:
+        return _by_the_book(row, to, sender, content, files, ground.signer)
+    return Composed(sender.address, _signed(octets, row, sender, ground.signer) if ground.signer else octets, None)
+
+
+def _signed(content: bytes, row: Claimed, sender: Mailbox, signer: Signer) -> bytes:
+    header, _, body = content.partition(b"\r\n\r\n")
+    signature = signer.over(sender.domain, _date(row), [body])
+    return signature.field(header + b"\r\n") + content if signature else content
 
 
 def _by_the_book(
-    row: Claimed, to: Addressees, sender: Mailbox, content: Content, files: Sequence[AttachedFile]
+    row: Claimed,
+    to: Addressees,
+    sender: Mailbox,
+    content: Content,
+    files: Sequence[AttachedFile],
+    signer: Signer | None,
 ) -> Composed:
     """The message of a row of any kind."""
     reply_to = _reply_to(row)
     start = _identity(row)
     body = body_of(content.text, content.html, files, row.message_id)
     end = "".join(_free_fields(row, content.subject)) + "MIME-Version: 1.0\r\n" + body.header + "\r\n"
+    signature = signer and signer.over(sender.domain, _date(row), body.body)
 
     def written(*, utf8: bool) -> bytes:
         middle = "".join(_address_fields(sender, reply_to, to, utf8=utf8))
-        return b"".join((f"{start}{middle}{end}".encode(), *body.body))
+        header = f"{start}{middle}{end}".encode()
+        return b"".join((signature.field(header) if signature else b"", header, *body.body))
 
     shown = (sender, *reply_to, *to.to, *to.cc)
     return Composed(
@@ -109,9 +127,13 @@ def _identity(row: Claimed) -> str:
     message_id = check_line("message_id", row.message_id)
     if not message_id.isascii() or not message_id.startswith("<") or not message_id.endswith(">") or " " in message_id:
         raise ContentError(f"message_id {message_id[:80]!r} is not of the form <left@right>")
-    date = date_of(message_id, row.created_at)
-    date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return date_field(date) + field("Message-ID", [message_id])
+    return date_field(_date(row)) + field("Message-ID", [message_id])
+
+
+def _date(row: Claimed) -> datetime:
+    """That of its header and signature."""
+    date = date_of(row.message_id, row.created_at)
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def _reply_to(row: Claimed) -> tuple[Mailbox, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from outbox.core.address import Mailbox
 from outbox.core.claim import AttachedFile, Claimed
@@ -18,6 +19,11 @@ from outbox.mail.child import ChildSettings
 from outbox.mail.children import Children
 from outbox.mail.compose import Composed, Ground, compose
 from outbox.mail.frames import request_of
+from outbox.mail.signing import Signer
+from outbox.mail.signing_key import KeyFile, read_key_files
+
+if TYPE_CHECKING:
+    from outbox.settings import Settings
 
 LARGE = 1 << 18
 """Characters and bytes above which content is large. Those of the header count for `HEADER_WEIGHT` each."""
@@ -37,16 +43,29 @@ class Limits:
 class Composer:
     """Composes messages; `sender` is for rows that name none, `templates` is None where no folder is configured.
 
-    Children are started when they are needed; `close` it at the end.
+    Children are started when they are needed; `close` it at the end. Raises ValueError for a key that is none.
     """
 
-    def __init__(self, sender: Mailbox, templates: Path | None, limits: Limits | None = None) -> None:
+    def __init__(
+        self, sender: Mailbox, templates: Path | None, limits: Limits | None = None, keys: Sequence[KeyFile] = ()
+    ) -> None:
         limits = limits or Limits()
         self._folder = templates
         self._max_size = limits.max_size
-        self._ground = Ground(sender=sender, templates=None, max_size=limits.max_size)
-        settings = ChildSettings(sender=sender, templates=templates, memory=limits.memory, max_size=limits.max_size)
+        signer = Signer(keys) if keys else None
+        self._ground = Ground(sender=sender, templates=None, max_size=limits.max_size, signer=signer)
+        settings = ChildSettings(
+            sender=sender, templates=templates, memory=limits.memory, max_size=limits.max_size, keys=keys
+        )
         self._children = Children(settings, limits.timeout)
+
+    @classmethod
+    def configured(cls, settings: "Settings") -> Self:
+        """As `settings` have it. Raises SettingsError."""
+        limits = Limits(
+            timeout=settings.render_timeout, memory=settings.render_memory, max_size=settings.max_message_size
+        )
+        return cls(settings.default_sender, settings.templates, limits, read_key_files(settings.dkim))
 
     async def compose(
         self, row: Claimed, to: Addressees, files: Sequence[AttachedFile], skip: Collection[str]

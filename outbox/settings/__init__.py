@@ -10,6 +10,7 @@ from outbox.core.address import Mailbox, parse_mailbox
 from outbox.core.errors import SettingsError
 from outbox.core.rate import Rate
 from outbox.core.retry import RetryPolicy
+from outbox.settings.dkim import DkimSettings, SigningDomain
 from outbox.settings.fields import Domain, PositiveSeconds, Rates, Seconds, SmtpUrlText, mailbox_text, split
 from outbox.settings.flood import FloodSettings
 from outbox.settings.retention import RetentionSettings, table
@@ -50,6 +51,7 @@ class Settings(SightSettings, BaseSettings):
     routes: tuple[RouteSettings, ...] = ()  # the first one that matches
     flood_guard: FloodSettings | None = None
     domain_rates: dict[Domain, Rates] = Field(default_factory=dict)  # of emails to recipients there
+    dkim: dict[SigningDomain, DkimSettings] = Field(default_factory=dict)  # by the domain of the sender
 
     @model_validator(mode="before")
     @classmethod

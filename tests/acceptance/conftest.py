@@ -72,6 +72,18 @@ def fill(engine):
 
 
 @pytest.fixture
+def put(engine):
+    """Insert one email; gives its id."""
+
+    async def run(**keywords):
+        async with engine.begin() as connection:
+            email = Email(**{"to": "ada@example.org", "subject": "Hi", "text": "Hello"} | keywords)
+            return (await enqueue(connection, email))[0]
+
+    return run
+
+
+@pytest.fixture
 def largest_child():
     """Peak resident memory of the largest child process so far, in MiB."""
     return lambda: resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024

@@ -1,8 +1,10 @@
 """`check` names what is wrong and what to do."""
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from outbox.db.schema import HEAD
+from tests.fixtures.keys import pem_of
 
 
 def test_everything_in_order_is_exit_0(shell, catch, outbox_db, tmp_path):
@@ -76,3 +78,27 @@ def test_a_warning_fails_nothing():
 
     warning = Finding("sqlite", "old", warning=True)
     assert (warning.good, warning.mark) == (True, "!")
+
+
+def test_each_key_is_read_and_what_dns_must_say_is_printed(outbox, outbox_db, keys, tmp_path):
+    (tmp_path / "outbox.toml").write_text(keys.toml)
+    out = outbox("check").out
+    assert "✓ dkim example.org: RSA 2048; publish as TXT record of s1._domainkey.example.org: v=DKIM1;" in out
+    records = (line.partition("publish as TXT record of ")[2] for line in out.splitlines() if "dkim" in line)
+    assert dict(record.split(": ", 1) for record in records) == keys.records
+
+
+def test_keys_that_should_be_mended_are_named(outbox, outbox_db, tmp_path):
+    weak = tmp_path / "weak.pem"
+    weak.write_bytes(pem_of(generate_private_key(65537, 1024)))
+    weak.chmod(0o644)
+    (tmp_path / "bad.pem").write_text("nothing")
+    tables = (f'[dkim."{name}.example"]\nselector = "s1"\nkey = "{name}.pem"\n' for name in ("weak", "bad", "none"))
+    (tmp_path / "outbox.toml").write_text("".join(tables))
+    answer = outbox("check")
+    assert answer.code == 1
+    _, bits, readable, bad, none = [line for line in answer.out.splitlines() if "dkim" in line]
+    assert bits == "! dkim weak.example: its key should have 2048 bits (RFC 8301); make a new one"
+    assert readable == "! dkim weak.example: everybody on this machine can read weak.pem; chmod o-r it"
+    assert bad.startswith("✗ dkim: dkim.bad.example.key: 'bad.pem' is not a private key in PEM form; make one with")
+    assert none == "✗ dkim: dkim.none.example.key: 'none.pem' cannot be read: No such file or directory"

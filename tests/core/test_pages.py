@@ -38,3 +38,8 @@ def test_the_page_on_providers_shows_settings_that_load(shown, tmp_path, number,
     transport = shown("transports.md", number).transports["default"]
     assert (transport.preset, transport.mismatch) == (preset, None)
     assert transport.by_token == (preset != "ses")
+
+
+def test_the_page_on_signatures_shows_settings_that_load(shown):
+    key = shown("dkim.md").dkim["example.org"]
+    assert (key.selector, str(key.key)) == ("s1", "/etc/outbox/example.org.pem")

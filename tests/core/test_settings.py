@@ -319,3 +319,23 @@ def test_a_wrong_transport_is_told_in_one_line(tmp_path, text, told):
     with pytest.raises(SettingsError) as caught:
         Settings.load(path)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[dkim."*.example.org"]\nselector = "s"\nkey = "k"', "a key is for a domain and all below it"),
+        ('[dkim."example..org"]\nselector = "s"\nkey = "k"', "is not a domain"),
+        ('[dkim."example.org"]\nselector = "s 1"\nkey = "k"', "dkim.example.org.selector"),
+        ('[dkim."example.org"]\nselector = "s"', "dkim.example.org.key: Field required"),
+        ('[dkim."example.org"]\nselector = "s"\nkey = "k"\nbits = 1', "dkim.example.org.bits: unknown"),
+    ],
+)
+def test_a_key_that_is_set_wrongly_is_named(config, text, said):
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        Settings.load(config(text))
+
+
+def test_the_domain_of_a_key_is_that_of_addresses(config):
+    settings = Settings.load(config('[dkim."Bücher.Example"]\nselector = "s1"\nkey = "k.pem"'))
+    assert list(settings.dkim) == ["xn--bcher-kva.example"]

@@ -54,11 +54,13 @@ def composed(
     skip: Any = (),
     shop: Any = SHOP,
     templates: Any = None,
+    signer: Any = None,
     **columns: Any,
 ) -> Message:
     """The message of such a row."""
     row = claimed(**columns)
-    ground = Ground(sender=shop, templates=Templates(templates) if templates else None, max_size=1 << 20)
+    found = Templates(templates) if templates else None
+    ground = Ground(sender=shop, templates=found, max_size=1 << 20, signer=signer)
     to = addressees(row)
     made = compose(row, to, files, ground)
     return Message(made.sender, tuple(r for r in to.everyone if r not in skip), made.content, made.utf8_content)
