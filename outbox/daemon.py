@@ -102,6 +102,8 @@ class Poller:
             self._start("metrics", self._metrics.run(self._store))
         self._unsubscribe = subscribe(self._wake_from_any_thread)
         log.info("%s polls %r", self.name, self._engine.url, extra={"event": "poller_started", "poller": self.name})
+        for warning in self._settings.elsewhere.warnings():
+            log.warning("%s", warning)
         return self
 
     async def __aexit__(
@@ -176,6 +178,7 @@ class Poller:
         self._composer = Composer.configured(settings)
         delivery = Delivery(
             composer=self._composer,
+            elsewhere=settings.elsewhere,
             transports=self._transports,
             load_content=partial(self._store.whole, most=settings.max_message_size),
             size_of_files=partial(self._store.size_of_attachments, most=settings.max_message_size),

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from outbox.budget import Budget, Room
 from outbox.core.claim import INLINE, URGENT, AttachedFile, Claimed, Result
 from outbox.core.discretion import bug, discreet, fault_of
+from outbox.core.elsewhere import Elsewhere
 from outbox.core.errors import ContentError, DatabaseError, NotNowError
 from outbox.core.message import Message
 from outbox.core.outcome import Kind, Outcome, Report
-from outbox.core.retry import Random, RetryPolicy, Standing, Verdict, blamed, decide, give_up, postpone, settle
+from outbox.core.retry import Random, RetryPolicy, Standing, Verdict, blamed, decide, give_up, hold, postpone, settle
 from outbox.core.status import Status
 from outbox.mail.addressees import Addressees, read_addressees
 from outbox.mail.composer import Composer
@@ -41,6 +42,7 @@ class Delivery:
     """Everything an attempt needs, built once by the daemon."""
 
     composer: Composer
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
     transports: Mapping[str, Transport]
     load_content: LoadContent
     size_of_files: SizeOfFiles
@@ -65,7 +67,7 @@ class Delivery:
         `may_leave` is awaited before a final dot. `on_record` is called before the attempt waits for a connection once
         more: what came of that dot, if it left, is on record.
         """
-        mark = _Mark(row, self.mark, may_leave, on_record)
+        mark = _Mark(row, self.mark, may_leave, on_record, self.elsewhere)
         with self.budget.room() as room:
             return await self._attempt(row, room, mark, expired=expired, still_owned=still_owned)
 
@@ -84,33 +86,40 @@ class Delivery:
             standing = _standing(row, ())
             return _result(row, give_up(standing, str(error)), standing)
         standing = _standing(row, to.everyone)
+        skip = standing.settled.keys() | to.bad.keys()
+        waiting = [r for r in to.everyone if r not in skip]
         try:
-            if verdict := settle(standing, self.policy, expired=expired):
+            if verdict := self._unsent(standing, waiting, expired=expired):
                 return _result(row, verdict, standing)
             transport = self._route(row)
-            message = await self._compose(row, to, standing.settled.keys() | to.bad.keys(), room)
+            message = await self._compose(row, to, skip, room)
         except ContentError as error:
             return _result(row, give_up(standing, str(error)), standing)
         except NotNowError as error:
             wait = Verdict(Status.PENDING, delay=error.delay, counted=False, reason=str(error) or None)
             return _result(row, wait, standing)
-        mark.transport = transport.name
+        mark.transport, mark.recipients = transport.name, waiting
         began = time.perf_counter()
         report = await _send(transport, message, row, still_owned, mark)
         took = time.perf_counter() - began
-        if row.sensitive:
-            report.outcomes = mark.told(report.outcomes)
         bounces = self._bounced(row.id, report, transport)
         if report.fault:
             standing = standing._replace(bounces=bounces)
             report = blamed(report, message.recipients, bounces)
-        report.outcomes.update(_newly_bad(to, row))
+        report.outcomes = {**mark.told(report.outcomes), **_newly_bad(to, row)}
         verdict = decide(standing, report, self.policy, self.random)
         if verdict.status is Status.PENDING and any(o.kind is Kind.IN_DOUBT for o in report.outcomes.values()):
             verdict = verdict._replace(route=transport.name)  # no other could recognise the copy
         outcomes = {r: report.outcomes[r] for r in to.everyone if r in report.outcomes}
         lost, marks = _lost(row, standing), tuple(mark.ids.values())
         return Result(row.id, row.claim_token, row.attempts, verdict, outcomes, transport.name, lost, marks, took)
+
+    def _unsent(self, standing: Standing, waiting: Sequence[str], *, expired: bool) -> Verdict | None:
+        """The verdict on a row that must not be sent."""
+        if verdict := settle(standing, self.policy, expired=expired):
+            return verdict
+        objection = self.elsewhere.objection(waiting)
+        return hold(objection) if objection else None
 
     async def _compose(self, row: Claimed, to: Addressees, skip: Collection[str], room: Room) -> Message:
         """The message. What it was made of is gone from memory afterwards."""
@@ -163,7 +172,9 @@ class _Mark:
     write: WriteMark
     may_leave: Callable[[], Awaitable[bool]]
     on_record: Callable[[], None]
+    elsewhere: Elsewhere
     transport: str = ""
+    recipients: Sequence[str] = ()  # whom the outcomes are of, where one stands in for all
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     ids: dict[str, int] = field(default_factory=dict)
     content_seen: bool = False
@@ -175,6 +186,7 @@ class _Mark:
 
     def told(self, outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
         """`outcomes` as they may go on record."""
+        outcomes = self.elsewhere.told(outcomes, self.recipients)
         return discreet(outcomes) if self.row.sensitive and self.content_seen else {**outcomes}
 
     async def between(self, outcomes: Mapping[str, Outcome]) -> bool:
@@ -186,8 +198,8 @@ class _Mark:
 
     async def put(self, outcomes: Mapping[str, Outcome]) -> bool:
         """Whether they are on record; not where the lease was lost or the database fails."""
-        old = tuple(self.ids[r] for r in outcomes if r in self.ids)
         row, verdict, outcomes = self.row, Verdict(Status.IN_DOUBT), self.told(outcomes)
+        old = tuple(self.ids[r] for r in outcomes if r in self.ids)
         result = Result(row.id, row.claim_token, row.attempts, verdict, outcomes, self.transport, marks=old)
         try:
             ids = await self.write(result)

@@ -43,6 +43,9 @@ async def _print_findings(settings: "Settings") -> bool:
 async def _findings(settings: "Settings") -> AsyncIterator[Finding]:
     for finding in await _database(settings):
         yield finding
+    for warning in settings.elsewhere.warnings():
+        subject, text = warning.split(": ", 1)
+        yield Finding(subject, text, warning=True)
     if settings.sender or settings.transports:
         yield _sender(settings)
     if not settings.transports:

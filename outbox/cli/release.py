@@ -19,7 +19,7 @@ def release(
     ] = None,
     all: Annotated[bool, typer.Option("--all", help="All that are held.")] = False,
 ) -> None:
-    """Send emails that are held: by the flood guard, which lets them pass then."""
+    """Send emails that are held: by the flood guard, which lets them pass then, or by what allow_recipients was."""
     if bool(ids) == all:
         raise typer.BadParameter("give either ids or --all", ctx=context)
     released = asyncio.run(_release(settings_of(context), None if all else ids))

@@ -27,6 +27,10 @@ class Standing:
     oldest_due_seconds: float | None
     pollers: "list[PollerFacts]"
     transports: "list[TransportFacts]"
+    redirect_to: str | None
+    allow_recipients: tuple[str, ...] | None
+    held: int | None
+    """None where it was not asked."""
     sqlite: "SqliteFacts | None" = None
 
 
@@ -63,6 +67,7 @@ def status(
     if as_json:
         print_json(asdict(standing))
     else:
+        _print_warnings(settings, standing)
         _print(standing)
 
 
@@ -82,6 +87,7 @@ async def _look(settings: "Settings", limits: Limits | None, *, counting: bool) 
     if so asked."""
     from outbox.db.checkpoint import sqlite_facts
     from outbox.db.engine import read_only
+    from outbox.db.held import count_held
     from outbox.db.operations import Operations, TransportFacts
 
     async with migrated_database(settings) as engine:
@@ -93,6 +99,9 @@ async def _look(settings: "Settings", limits: Limits | None, *, counting: bool) 
             oldest_due_seconds=await operations.oldest_due_seconds(),
             pollers=await operations.pollers(),
             transports=list((configured | on_record).values()),
+            redirect_to=settings.redirect_to,
+            allow_recipients=settings.allow_recipients,
+            held=await count_held(engine) if counting else None,
             sqlite=sqlite_facts() if engine.dialect.name == "sqlite" else None,
         )
         if limits is None:
@@ -101,6 +110,19 @@ async def _look(settings: "Settings", limits: Limits | None, *, counting: bool) 
         measured = Measured(standing.oldest_due_seconds, standing.pollers, standing.transports, limits_reached)
         async with read_only(engine).connect() as connection:
             return standing, breaches(await count(connection, limits, measured), limits)
+
+
+def _print_warnings(settings: "Settings", standing: Standing) -> None:
+    """First of all, what somebody who waits for email should know."""
+    warnings = [*settings.elsewhere.warnings()]
+    if standing.held:
+        warnings.append(
+            f"held: {standing.held} wait for a person; `outbox show ID` says why, `outbox release` sends them"
+        )
+    for warning in warnings:
+        typer.echo(one_line(f"! {warning}"))
+    if warnings:
+        typer.echo()
 
 
 def _print(standing: Standing) -> None:

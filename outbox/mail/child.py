@@ -9,7 +9,7 @@ import socket
 import subprocess
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any, cast
@@ -38,6 +38,7 @@ class ChildSettings:
     memory: int
     max_size: int
     keys: Sequence[KeyFile] = ()
+    redirect_to: Mailbox | None = None
 
 
 class ChildDiedError(Exception):
@@ -257,10 +258,11 @@ class Child(asyncio.Protocol):
 
 def _told(settings: ChildSettings) -> dict[str, Any]:
     return {
-        "sender": [settings.sender.name, settings.sender.local, settings.sender.domain],
+        "sender": astuple(settings.sender),
         "templates": settings.templates and str(settings.templates.absolute()),
         "memory": int(settings.memory),
         "max_size": int(settings.max_size),
+        "redirect_to": settings.redirect_to and astuple(settings.redirect_to),
         "keys": [(key.domain, key.selector, key.pem.decode("latin-1")) for key in settings.keys],
     }
 

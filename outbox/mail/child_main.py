@@ -157,6 +157,7 @@ def _ground(settings: dict[str, Any]) -> Ground:
         templates=templates,
         max_size=settings["max_size"],
         signer=Signer(keys) if keys else None,
+        redirect_to=settings["redirect_to"] and Mailbox(*settings["redirect_to"]),
     )
 
 

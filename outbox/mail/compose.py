@@ -19,6 +19,7 @@ from outbox.mail.body import body_of
 from outbox.mail.columns import MAX_HEADERS, check_length, check_line, check_text, line_of, object_of, text_of
 from outbox.mail.content import Content
 from outbox.mail.headers import AUTOMATIC, address_field, date_field, extra_field, field, sender_field, text_field
+from outbox.mail.redirect import original_fields
 from outbox.mail.signing import Signer
 from outbox.mail.straight import straight
 
@@ -38,6 +39,8 @@ class Ground:
     """Characters and bytes that the bodies and files of a message may have together."""
     signer: Signer | None = None
     """None where no domain has a key."""
+    redirect_to: Mailbox | None = None
+    """Who gets every message instead of those whom it is for; None in production."""
 
 
 class Composed(NamedTuple):
@@ -55,9 +58,9 @@ def compose(row: Claimed, to: Addressees, files: Sequence[AttachedFile], ground:
     """
     sender = _mailbox(row, "sender") or ground.sender
     content = _content(row, files, ground)
-    octets = None if files else straight(row, to, sender, content)
+    octets = None if files or ground.redirect_to else straight(row, to, sender, content)
     if octets is None:
-        return _by_the_book(row, to, sender, content, files, ground.signer)
+        return _by_the_book(row, to, sender, content, files, ground)
     return Composed(sender.address, _signed(octets, row, sender, ground.signer) if ground.signer else octets, None)
 
 
@@ -73,14 +76,18 @@ def _by_the_book(
     sender: Mailbox,
     content: Content,
     files: Sequence[AttachedFile],
-    signer: Signer | None,
+    ground: Ground,
 ) -> Composed:
     """The message of a row of any kind."""
     reply_to = _reply_to(row)
     start = _identity(row)
     body = body_of(content.text, content.html, files, row.message_id)
-    end = "".join(_free_fields(row, content.subject)) + "MIME-Version: 1.0\r\n" + body.header + "\r\n"
-    signature = signer and signer.over(sender.domain, _date(row), body.body)
+    free = "".join(_free_fields(row, content.subject))
+    if ground.redirect_to:
+        free += "".join(original_fields(to))
+        to = Addressees((ground.redirect_to,), (), (), (ground.redirect_to.address,))
+    end = free + "MIME-Version: 1.0\r\n" + body.header + "\r\n"
+    signature = ground.signer and ground.signer.over(sender.domain, _date(row), body.body)
 
     def written(*, utf8: bool) -> bytes:
         middle = "".join(_address_fields(sender, reply_to, to, utf8=utf8))

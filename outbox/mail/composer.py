@@ -47,15 +47,27 @@ class Composer:
     """
 
     def __init__(
-        self, sender: Mailbox, templates: Path | None, limits: Limits | None = None, keys: Sequence[KeyFile] = ()
+        self,
+        sender: Mailbox,
+        templates: Path | None,
+        limits: Limits | None = None,
+        keys: Sequence[KeyFile] = (),
+        redirect_to: Mailbox | None = None,
     ) -> None:
         limits = limits or Limits()
         self._folder = templates
         self._max_size = limits.max_size
         signer = Signer(keys) if keys else None
-        self._ground = Ground(sender=sender, templates=None, max_size=limits.max_size, signer=signer)
+        self._ground = Ground(
+            sender=sender, templates=None, max_size=limits.max_size, signer=signer, redirect_to=redirect_to
+        )
         settings = ChildSettings(
-            sender=sender, templates=templates, memory=limits.memory, max_size=limits.max_size, keys=keys
+            sender=sender,
+            templates=templates,
+            memory=limits.memory,
+            max_size=limits.max_size,
+            keys=keys,
+            redirect_to=redirect_to,
         )
         self._children = Children(settings, limits.timeout)
 
@@ -65,7 +77,8 @@ class Composer:
         limits = Limits(
             timeout=settings.render_timeout, memory=settings.render_memory, max_size=settings.max_message_size
         )
-        return cls(settings.default_sender, settings.templates, limits, read_key_files(settings.dkim))
+        keys, instead = read_key_files(settings.dkim), settings.elsewhere.redirect_to
+        return cls(settings.default_sender, settings.templates, limits, keys, instead)
 
     async def compose(
         self, row: Claimed, to: Addressees, files: Sequence[AttachedFile], skip: Collection[str]
@@ -78,9 +91,14 @@ class Composer:
         check_size(size, self._max_size)
         user = self._user(row, size)
         composed = compose(row, to, files, self._ground) if user is None else await self._apart(user, row, files, size)
+        recipients, instead = to.everyone, self._ground.redirect_to
+        if skip:
+            recipients = tuple(r for r in recipients if r not in skip)
+        if instead and recipients:
+            recipients = (instead.address,)
         return Message(
             sender=composed.sender,
-            recipients=tuple(r for r in to.everyone if r not in skip) if skip else to.everyone,
+            recipients=recipients,
             content=composed.content,
             utf8_content=composed.utf8_content,
         )

@@ -11,6 +11,7 @@ from outbox.core.errors import SettingsError
 from outbox.core.rate import Rate
 from outbox.core.retry import RetryPolicy
 from outbox.settings.dkim import DkimSettings, SigningDomain
+from outbox.settings.elsewhere import ElsewhereSettings
 from outbox.settings.fields import Domain, PositiveSeconds, Rates, Seconds, SmtpUrlText, mailbox_text, split
 from outbox.settings.flood import FloodSettings
 from outbox.settings.retention import RetentionSettings, table
@@ -25,7 +26,7 @@ COMPOSING_FACTOR = 8
 """Memory that composing takes at its peak, by the size of the content."""
 
 
-class Settings(SightSettings, BaseSettings):
+class Settings(SightSettings, ElsewhereSettings, BaseSettings):
     """All settings. `Settings.load()` reads file and environment; `Settings(...)` is exactly its arguments."""
 
     model_config = SettingsConfigDict(env_prefix="OUTBOX_", extra="forbid", frozen=True, env_ignore_empty=True)

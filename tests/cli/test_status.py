@@ -67,7 +67,9 @@ def test_status_in_json_has_the_promised_keys(outbox, database, monkeypatch):
     monkeypatch.setenv("OUTBOX_DATABASE_URL", database)
     monkeypatch.setenv("OUTBOX_SMTP_URL", "smtp://127.0.0.1:1")
     shown = json.loads(outbox("status", "--json").out)
-    assert set(shown) == {"counts", "oldest_due_seconds", "pollers", "transports", "sqlite"}
+    elsewhere = {"redirect_to": None, "allow_recipients": None, "held": 0}
+    assert set(shown) == {"counts", "oldest_due_seconds", "pollers", "transports", "sqlite", *elsewhere}
+    assert {key: shown[key] for key in elsewhere} == elsewhere
     assert (shown["sqlite"] is None) == database.startswith("postgresql")
     assert shown["counts"]["pending"] == 0
     assert (shown["oldest_due_seconds"], shown["pollers"]) == (None, [])
@@ -166,3 +168,26 @@ def test_a_limit_without_check_is_wrong_use(outbox, outbox_db):
     answer = outbox("status", "--max-failed", "3")
     assert answer.code == 2
     assert "with --check only" in answer.err
+
+
+def test_what_keeps_email_from_its_recipients_comes_first(outbox, outbox_db, sql, monkeypatch):
+    sql(
+        "INSERT INTO email_outbox (to_addrs, body_text, held, due_at) VALUES ('a@b.example', 'x', 1, ?)",
+        "9926-01-01 00:00:00",
+    )
+    monkeypatch.setenv("OUTBOX_ALLOW_RECIPIENTS", "*@Example.org, ada@other.org")
+    first, second, *_ = outbox("status").out.splitlines()
+    assert first == "! allow_recipients: emails to others than *@example.org, ada@other.org are held"
+    assert second == "! held: 1 wait for a person; `outbox show ID` says why, `outbox release` sends them"
+    monkeypatch.setenv("OUTBOX_REDIRECT_TO", "Team <team@example.org>")
+    assert outbox("status").out.startswith(
+        "! redirect_to: every email goes to team@example.org, none to its recipients\n"
+    )
+    shown = json.loads(outbox("status", "--json").out)
+    assert shown["redirect_to"] == "Team <team@example.org>"
+    assert (shown["allow_recipients"], shown["held"]) == (["*@example.org", "ada@other.org"], 1)
+    assert "! redirect_to: every email goes to team@example.org" in outbox("check").out
+
+
+def test_in_production_status_begins_with_the_counts(outbox, outbox_db):
+    assert outbox("status").out.split()[:2] == ["status", "emails"]

@@ -55,12 +55,13 @@ def composed(
     shop: Any = SHOP,
     templates: Any = None,
     signer: Any = None,
+    redirect_to: Any = None,
     **columns: Any,
 ) -> Message:
     """The message of such a row."""
     row = claimed(**columns)
     found = Templates(templates) if templates else None
-    ground = Ground(sender=shop, templates=found, max_size=1 << 20, signer=signer)
+    ground = Ground(sender=shop, templates=found, max_size=1 << 20, signer=signer, redirect_to=redirect_to)
     to = addressees(row)
     made = compose(row, to, files, ground)
     return Message(made.sender, tuple(r for r in to.everyone if r not in skip), made.content, made.utf8_content)
