@@ -22,9 +22,10 @@ class Terminal:
         self.ours, self.theirs = pty.openpty()
         self.before = termios.tcgetattr(self.theirs)
         termios.tcsetwinsize(self.theirs, (40, 160))
+        inherited = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "outbox", "top", *arguments],
-            stdin=self.theirs, stdout=self.theirs, stderr=self.theirs, env=os.environ | {"TERM": "xterm"},
+            stdin=self.theirs, stdout=self.theirs, stderr=self.theirs, env=inherited | {"TERM": "xterm"},
         )  # fmt: skip
         self.said = b""
 
