@@ -151,11 +151,16 @@ class Claiming:
                 yield _Look(self.rules.gates.of(name), room, name, urgent=True)
             self._skipped.discard(name)
             self._looked[name] = self.clock()
-        if mixed := self.rules.gates.mixed(self.clock()):
-            if self.room:
-                yield _Look(mixed, SORTED_TOGETHER, None)
-            elif room := max(map(self._urgent_room, self.transports)):
-                yield _Look(mixed, room, None, urgent=True)
+        yield from self._mixed_looks(self.rules.gates.mixed(self.clock()))
+
+    def _mixed_looks(self, gates: Sequence[str]) -> Iterator[_Look]:
+        if self.room:
+            for gate in gates:
+                if self.rules.gates.is_open(gate, self.clock()):
+                    # Of a paced limit no more than it will soon let through: the rest would be taken for nothing.
+                    yield _Look([gate], self.rules.gates.share(gate) or SORTED_TOGETHER, None)
+        elif gates and (room := max(map(self._urgent_room, self.transports))):
+            yield _Look(gates, room, None, urgent=True)
 
     async def _place(self, rows: Sequence[Claimed], since: float, claimed_for: str | None) -> None:
         """Have rows wait for their turn, or give them back."""
@@ -196,17 +201,20 @@ class Claiming:
                 counted.update(limited[row.id])
             else:
                 surplus.append(row)
+        if not asking:
+            return surplus
         try:
-            passages = await self.rules.limits.admit([limited[row.id] for row in asking]) if asking else []
+            passages, waits = await self.rules.limits.admit([limited[row.id] for row in asking])
         except DatabaseError:
             self.put(map(given_back, [*asking, *surplus]))
             raise
         now = self.clock()
+        for limit, wait in waits.items():
+            self.rules.gates.close(limit, now + wait)
         for row, passage in zip(asking, passages, strict=True):
             if passage.limit is None:
                 surplus += self._let_through(row, since, passage, now)
             else:
-                self.rules.gates.close(passage.limit, now + passage.wait)
                 self.put([given_back(row, route=self.rules.gates.moved(row, passage.limit))])
         return surplus
 

@@ -27,11 +27,18 @@ Table = type[TransportState] | type[LimitState]
 
 class Passage(NamedTuple):
     """Whether an email may go: `slots` are the seconds until its time by each of its limits, or `limit` is the one that
-    lets none through for `wait` seconds."""
+    does not let it through."""
 
     slots: Mapping[str, float]
     limit: str | None = None
-    wait: float = 0.0
+
+
+class Admitted(NamedTuple):
+    """What came of asking: `passages` in the order of the emails, and for every limit that was asked the seconds until
+    it lets another one through."""
+
+    passages: list[Passage]
+    waits: Mapping[str, float]
 
 
 class SharedLimits:
@@ -41,12 +48,12 @@ class SharedLimits:
         self._store = store
         self._rates = rates
 
-    async def admit(self, emails: Sequence[Sequence[str]]) -> list[Passage]:
+    async def admit(self, emails: Sequence[Sequence[str]]) -> Admitted:
         """Of each email, in this order, the limits that it needs to pass: whether it may go, and when."""
         names = sorted({name for needed in emails for name in needed})
         return await self._store.write(lambda connection: self._admit(connection, names, emails))
 
-    def _admit(self, connection: Connection, names: Sequence[str], emails: Sequence[Sequence[str]]) -> list[Passage]:
+    def _admit(self, connection: Connection, names: Sequence[str], emails: Sequence[Sequence[str]]) -> Admitted:
         tables = {table: [name for name in names if _table_of(name) is table] for table in (LimitState, TransportState)}
         states = {name: state for table, own in tables.items() for name, state in lock(connection, table, own).items()}
         meters = {name: Meter.read(self._rates[name], state) for name, state in states.items()}
@@ -54,7 +61,7 @@ class SharedLimits:
         passages = [_pass(meters, needed, now.timestamp()) for needed in emails]
         for table, own in tables.items():
             remember(connection, table, {name: _standing(meters[name], now) for name in own}, now)
-        return passages
+        return Admitted(passages, {name: meter.wait(now.timestamp()) for name, meter in meters.items()})
 
 
 def lock(connection: Connection, table: Table, names: Sequence[str]) -> dict[str, str | None]:
@@ -93,7 +100,7 @@ def _pass(meters: Mapping[str, Meter], needed: Sequence[str], now: float) -> Pas
     waits = {name: meters[name].wait(now) for name in needed}
     longest = max(waits, key=lambda name: waits[name], default=None)
     if longest is not None and waits[longest] > 0:
-        return Passage({}, longest, waits[longest])
+        return Passage({}, longest)
     return Passage({name: meters[name].take(now) for name in needed})
 
 

@@ -105,3 +105,21 @@ async def test_a_poller_that_waits_for_a_limit_asks_the_database_nothing_about_i
             await asyncio.sleep(0)
             await insert_many(execute, 1)
         assert len(asked) == before
+
+
+async def test_what_waits_at_a_paced_limit_is_not_taken_again_and_again(execute, limited, smtpd, monkeypatch):
+    from outbox.db.store import Store
+
+    taken = []
+    claim = Store.claim
+
+    async def counted(self, *args, **kwargs):
+        rows = await claim(self, *args, **kwargs)
+        taken.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(Store, "claim", counted)
+    await insert_many(execute, 200, "a@slow.example")
+    async with Poller(limited(domain_rates={"slow.example": "10/s"})):
+        await smtpd.received(25)
+    assert sum(taken) <= 200 + 2 * 25 + 20, "each once, to be sent to its gate, and again when it can go"
