@@ -129,9 +129,10 @@ class Metrics(Observer):
         self.registry.register(_Now(leases, transports))
         try:
             self._server, _ = start_http_server(self._port, self._host, self.registry)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter: no name of a host
             where = f"{self._host}:{self._port}"
-            raise SettingsError(f"metrics_port: {where} cannot be listened on: {error.strerror}") from error
+            fault = error.strerror if isinstance(error, OSError) else "metrics_host is no name of a host"
+            raise SettingsError(f"metrics_port: {where} cannot be listened on: {fault}") from error
         log.info("metrics on http://%s:%d/metrics", self._host, self._server.server_port)
 
     async def run(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:

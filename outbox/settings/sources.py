@@ -91,6 +91,16 @@ def _apply_retention(values: dict[str, Any]) -> Places:
     return {("retention", name): variables[name] for name in found}
 
 
+_SHAPES = {
+    "dict_type": "a table is expected",
+    "model_type": "a table is expected",
+    "dataclass_type": "text is expected",
+    "tuple_type": "a list or text is expected",
+    "path_type": "a path is expected",
+}
+"""What is expected, in the words of the file instead of the library's."""
+
+
 def _explain(error: ValidationError, places: Places, path: Path) -> str:
     """All faults in one line, each with the name under which it was set."""
     lines = []
@@ -101,6 +111,7 @@ def _explain(error: ValidationError, places: Places, path: Path) -> str:
         name = ".".join(where)
         place = places.get(where[:3]) or places.get(where[:2]) or places.get(where[:1]) or f"setting {name}"
         what = fault["msg"].removeprefix("Value error, ")
+        what = _SHAPES.get(fault["type"], what)
         if fault["type"] == "extra_forbidden":
             what = f"unknown; is it misspelt in {path}?"
             if name in TransportSettings.model_fields:

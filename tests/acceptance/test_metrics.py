@@ -135,6 +135,12 @@ async def test_a_port_that_is_taken_is_told_in_one_line(outbox):
     assert "Traceback" not in errors
 
 
+async def test_a_host_that_cannot_be_one_is_told_in_one_line(outbox):
+    code, errors = await (await outbox("run", "--metrics-port", "0", OUTBOX_METRICS_HOST="a..b")).ended()
+    told = "outbox: metrics_port: a..b:0 cannot be listened on: metrics_host is no name of a host"
+    assert (code, errors.splitlines()[-1]) == (2, told)
+
+
 async def test_ports_beyond_the_last_one_are_refused_at_once(outbox):
     code, errors = await (await outbox("run", "--processes", "3", OUTBOX_METRICS_PORT="65534")).ended()
     assert (code, errors) == (2, "outbox: metrics_port: 3 processes would need the ports up to 65536\n")

@@ -162,6 +162,23 @@ def test_a_fault_in_a_variable_for_the_transport_names_the_variable(config, monk
         assert re.match(r"OUTBOX_MAX_CONNECTIONS: .*; OUTBOX_IDLE_TIMEOUT: 'soon' is not", str(error.value))
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("retention = 5", "setting retention: a table is expected"),
+        ("dkim = 5", "setting dkim: a table is expected"),
+        ("[flood_guard]\nlimit = -1", "setting flood_guard.limit: text is expected"),
+        ("routes = 5", "setting routes: a list or text is expected"),
+        ("templates = 5", "setting templates: a path is expected"),
+    ],
+)
+def test_what_is_expected_is_told_in_the_words_of_the_file(config, text, told):
+    config(text)
+    with pytest.raises(SettingsError) as error:
+        Settings.load()
+    assert str(error.value) == told
+
+
 def test_all_faults_are_told_at_once(config):
     config('max_attempts = 0\nlease = "soon"')
     with pytest.raises(SettingsError, match=r"max_attempts: .*; setting lease: "):
