@@ -24,10 +24,19 @@ SIGNED = frozenset(
         b"in-reply-to",
         b"references",
         b"auto-submitted",
+        b"list-id",
+        b"list-help",
+        b"list-unsubscribe",
+        b"list-unsubscribe-post",
+        b"list-subscribe",
+        b"list-post",
+        b"list-owner",
+        b"list-archive",
     }
 )
-SIGNED_PREFIXES = (b"mime-", b"content-", b"list-")
-"""Fields that are signed (RFC 6376 §5.4.1; List-Unsubscribe and its -Post must be, RFC 8058 §4)."""
+SIGNED_PREFIXES = (b"mime-", b"content-")
+"""Fields that are signed (RFC 6376 §5.4.1; List-Unsubscribe and its -Post must be, RFC 8058 §4). Rows can bring in none
+by the prefixes, so the names are few: dkimpy looks through the whole header for each."""
 
 OVERSIGNED = [b"from"]
 """Signed once more than they are there, so that a second one breaks the signature (§8.15)."""
