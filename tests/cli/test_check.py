@@ -102,3 +102,11 @@ def test_keys_that_should_be_mended_are_named(outbox, outbox_db, tmp_path):
     assert readable == "! dkim weak.example: everybody on this machine can read weak.pem; chmod o-r it"
     assert bad.startswith("✗ dkim: dkim.bad.example.key: 'bad.pem' is not a private key in PEM form; make one with")
     assert none == "✗ dkim: dkim.none.example.key: 'none.pem' cannot be read: No such file or directory"
+
+
+def test_a_preset_of_another_provider_is_a_warning(shell, catch, outbox_db):
+    answer = shell("check", OUTBOX_SMTP_URL=catch.url, OUTBOX_PRESET="ses")
+    assert answer.code == 0
+    [warning] = [line for line in answer.out.splitlines() if line.startswith("! transport")]
+    assert warning.startswith("! transport default: the preset ses is made for email-smtp*.amazonaws.com, ")
+    assert warning.endswith("not for 127.0.0.1; is that meant?")

@@ -3,6 +3,7 @@
 import pytest
 
 from outbox.core.errors import SettingsError
+from outbox.core.rate import Rate
 from outbox.settings import Settings, TransportSettings
 from outbox.settings.presets import PRESETS
 
@@ -29,8 +30,8 @@ def test_every_preset_fits_its_provider_and_changes_something(name):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("gmail", {"max_recipients": 100}),
-        ("microsoft365", {"max_connections": 3}),
+        ("gmail", {"max_recipients": 100, "rate": (Rate(2000, 86400),)}),
+        ("microsoft365", {"max_connections": 3, "rate": (Rate(30, 60), Rate(10000, 86400))}),
         ("ses", {"max_recipients": 50, "connection_age": 30, "idle_timeout": 5}),
         ("sendgrid", {"messages_per_connection": 5000}),
         ("mailgun", {"messages_per_connection": 3}),
