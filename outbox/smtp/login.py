@@ -3,9 +3,14 @@
 import aiosmtplib
 
 from outbox.core.classify import Stage, Trouble
+from outbox.core.reply import Reply
 from outbox.core.smtp_url import SmtpUrl
 from outbox.smtp.failures import OpeningError
 from outbox.smtp.tokens import TokenSource
+
+
+class HungUpError(OpeningError):
+    """The server refused a token and hung up; the one that has replaced it needs another connection."""
 
 
 async def log_in(smtp: aiosmtplib.SMTP, url: SmtpUrl, tokens: TokenSource | None, timeout: float) -> None:  # noqa: ASYNC109  # one per command
@@ -39,6 +44,10 @@ async def _by_token(smtp: aiosmtplib.SMTP, user: str, tokens: TokenSource, timeo
     try:
         await smtp.auth_xoauth2(user, token, timeout=timeout)
     except aiosmtplib.SMTPAuthenticationError as error:
-        if error.code != 535 or not smtp.is_connected:
+        if error.code != 535:
             raise
-        await smtp.auth_xoauth2(user, await tokens.current(refused=token), timeout=timeout)
+        another = await tokens.current(refused=token)
+        try:
+            await smtp.auth_xoauth2(user, another, timeout=timeout)
+        except aiosmtplib.SMTPServerDisconnected:
+            raise HungUpError(Stage.AUTH, Reply.of(error.code, error.message)) from None

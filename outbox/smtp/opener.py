@@ -8,6 +8,7 @@ from functools import partial
 from outbox.core.smtp_url import Security
 from outbox.settings import TransportSettings
 from outbox.smtp.connection import Connection, open_connection, tls_context
+from outbox.smtp.login import HungUpError
 from outbox.smtp.tokens import AccessToken, TokenSource, token_from_command
 
 
@@ -24,7 +25,11 @@ class Opener:
     async def open(self) -> Connection:
         """Connect, encrypt and log in. Raises OpeningError."""
         context = None if self._settings.smtp_url.security is Security.PLAIN else await self._tls()
-        return await open_connection(self._settings, context=context, tokens=self._tokens, clock=self._clock)
+        connect = partial(open_connection, self._settings, context=context, tokens=self._tokens, clock=self._clock)
+        try:
+            return await connect()
+        except HungUpError:  # at once, and once: else every token that ends would be a fault of the configuration
+            return await connect()
 
     async def _tls(self) -> ssl.SSLContext:
         """Built once: it costs tens of milliseconds of processor time, and connections come in bursts."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+from base64 import b64decode
 
 import pytest
 
@@ -216,6 +217,31 @@ async def test_row_12_a_token_that_has_expired_is_replaced_at_once_and_the_mail_
     assert await queue.left(id) == Left(*SENT, ["1 ada accepted 250 2.0.0"])
     assert await queue.pause() is None
     assert smtpd.connections == 1
+
+
+async def hang_up(peer):
+    peer.writer.write(b"535 5.7.8 expired\r\n")
+    peer.writer.close()
+
+
+XOAUTH2 = [GREETING, (b"EHLO", b"250-scripted\r\n250 AUTH XOAUTH2\r\n")]
+
+
+async def test_row_12_a_server_that_hangs_up_on_a_token_gets_another_one_at_once(queue, scripted_smtpd):
+    id = await queue.add()
+    let_in = (b"AUTH XOAUTH2", b"235 2.7.0 welcome\r\n")
+    scripted_smtpd.play([*XOAUTH2, (b"AUTH XOAUTH2", hang_up)], [*XOAUTH2, let_in, MAIL, RCPT, DATA, DOT, QUIT])
+    await queue.drain(**by_token(scripted_smtpd, "expired", "good"))
+    assert await queue.left(id) == Left(*SENT, ["1 ada accepted 250 2.0.0"])
+    assert await queue.pause() is None
+    said = [b64decode(line.split()[2]) for line in scripted_smtpd.lines if line.startswith(b"AUTH")]
+    assert [b"Bearer expired\1" in said[0], b"Bearer good\1" in said[1], len(said)] == [True, True, 2]
+
+
+async def test_row_12_a_server_that_hangs_up_on_every_token_needs_a_person(queue, scripted_smtpd):
+    scripted_smtpd.play(*[[*XOAUTH2, (b"AUTH XOAUTH2", hang_up)]] * 2)
+    settings = by_token(scripted_smtpd, "expired", "expired too", "good")
+    assert await not_tried(queue, **settings, max_connections=1) == ("config", "AUTH: 535 5.7.8 expired")
 
 
 @pytest.mark.smtpd(token="good", mechanisms=())
