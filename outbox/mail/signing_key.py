@@ -58,8 +58,9 @@ def read_key_file(domain: str, settings: "DkimSettings") -> tuple[KeyFile, Signi
     """The key of one domain. Raises SettingsError."""
     try:
         found = KeyFile(domain, settings.selector, settings.key.read_bytes())
-    except OSError as error:
-        raise SettingsError(f"dkim.{domain}.key: {str(settings.key)!r} cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # the latter of a path that there cannot be
+        said = error.strerror if isinstance(error, OSError) else error
+        raise SettingsError(f"dkim.{domain}.key: {str(settings.key)!r} cannot be read: {said}") from None
     try:
         return found, load_key(found)
     except ValueError as error:

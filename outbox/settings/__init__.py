@@ -12,7 +12,16 @@ from outbox.core.rate import Rate
 from outbox.core.retry import RetryPolicy
 from outbox.settings.dkim import DkimSettings, SigningDomain
 from outbox.settings.elsewhere import ElsewhereSettings
-from outbox.settings.fields import Domain, PositiveSeconds, Rates, Seconds, SmtpUrlText, mailbox_text, split
+from outbox.settings.fields import (
+    Domain,
+    PositiveSeconds,
+    Rates,
+    Seconds,
+    SmtpUrlText,
+    different_domains,
+    mailbox_text,
+    split,
+)
 from outbox.settings.flood import FloodSettings
 from outbox.settings.retention import RetentionSettings, table
 from outbox.settings.routes import RouteSettings
@@ -51,8 +60,10 @@ class Settings(SightSettings, ElsewhereSettings, BaseSettings):
     retention: Annotated[RetentionSettings, NoDecode, BeforeValidator(table)] = RetentionSettings()
     routes: tuple[RouteSettings, ...] = ()  # the first one that matches
     flood_guard: FloodSettings | None = None
-    domain_rates: dict[Domain, Rates] = Field(default_factory=dict)  # of emails to recipients there
-    dkim: dict[SigningDomain, DkimSettings] = Field(default_factory=dict)  # by the domain of the sender
+    domain_rates: Annotated[dict[Domain, Rates], BeforeValidator(different_domains)] = Field(default_factory=dict)
+    """Of emails to recipients there."""
+    dkim: Annotated[dict[SigningDomain, DkimSettings], BeforeValidator(different_domains)] = Field(default_factory=dict)
+    """By the domain of the sender."""
 
     @model_validator(mode="before")
     @classmethod

@@ -33,6 +33,20 @@ def domain_text(value: Any) -> Any:
         raise ValueError(f"{value!r} is not a domain; write it like example.org or *.example.org") from None
 
 
+def different_domains(value: Any) -> Any:
+    """A table by domain: two spellings of one would be the same key, and what one of them says be lost."""
+    spelt: dict[Any, str] = {}
+    for name in value if isinstance(value, dict) else ():
+        try:
+            domain = domain_text(name)
+        except ValueError:
+            continue  # told of as what it is
+        if domain in spelt:
+            raise ValueError(f"{spelt[domain]!r} and {name!r} are the same domain; keep one of them")
+        spelt[domain] = name
+    return value
+
+
 def mailbox_text(value: Any) -> Any:
     if isinstance(value, str):
         parse_mailbox(value)

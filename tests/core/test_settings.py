@@ -306,6 +306,7 @@ def test_retention_in_one_variable_says_which_ones_there_are(monkeypatch):
         ('[[routes]]\ntransport = "default"', "routes.0: a route needs a condition"),
         ('[[routes]]\ntransport = "default"\nsender_domain = "a b"', "'a b' is not a domain"),
         ('[[routes]]\ntransport = "default"\npriority = 3', "routes.0.priority"),
+        ('[domain_rates]\n"é.example" = "5/s"\n"xn--9ca.example" = "9/s"', "are the same domain; keep one of them"),
         ('[domain_rates]\n"x.example" = "5"', "'5' is not a rate; write it like 14/s"),
         ('[flood_guard]\nlimit = "5/week"', "flood_guard.limit: '5/week' is not a rate"),
         ('[flood_guard]\nlimit = "5000/hour"', "at most 1000 emails"),
@@ -342,6 +343,10 @@ def test_a_wrong_transport_is_told_in_one_line(tmp_path, text, told):
     ("text", "said"),
     [
         ('[dkim."*.example.org"]\nselector = "s"\nkey = "k"', "a key is for a domain and all below it"),
+        (
+            '[dkim."example.org"]\nselector = "s"\nkey = "k"\n[dkim."EXAMPLE.org"]\nselector = "t"\nkey = "k"',
+            "dkim: 'example.org' and 'EXAMPLE.org' are the same domain; keep one of them",
+        ),
         ('[dkim."example..org"]\nselector = "s"\nkey = "k"', "is not a domain"),
         ('[dkim."example.org"]\nselector = "s 1"\nkey = "k"', "dkim.example.org.selector"),
         ('[dkim."example.org"]\nselector = "s"', "dkim.example.org.key: Field required"),

@@ -170,6 +170,8 @@ def test_a_key_that_is_not_there_is_one_line(tmp_path):
         key_of(tmp_path / "none.pem")
     with pytest.raises(SettingsError, match="cannot be read: Is a directory"):
         key_of(tmp_path)
+    with pytest.raises(SettingsError, match="cannot be read: embedded null byte"):
+        key_of(tmp_path / "a\0b")
 
 
 @pytest.mark.parametrize(
