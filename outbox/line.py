@@ -4,14 +4,15 @@ Urgent ones go first, and yet the others move on, as in a claim: of eight that b
 mail, where such mail waits. Reluctant ones, at which the transport failed before, come after all others.
 
 A transport with a pace has a slot for each of its emails, and whoever is next takes the next slot. An email may have a
-slot of its own, too, from the pace of its recipient's domain. A slot that could not be used in time is lost, since
-several at once would break the pace: its email goes back and is given another.
+slot of its own, too, from the pace of its recipient's domain; when that has come it is the next one of its lane. A slot
+that could not be used in time is lost, since several at once would break the pace: its email goes back and is given
+another.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
-from itertools import count
+from itertools import chain, count
 from typing import NamedTuple
 
 from outbox.core.claim import URGENT, Claimed
@@ -19,6 +20,13 @@ from outbox.db.lanes import LANES, TURNS
 
 LATE = 0.2
 """Seconds after its time until which a slot can be used. So much of a pace may come at once."""
+
+
+_LOST = LATE + 0.001
+"""Seconds after its time at which a slot is lost for certain."""
+
+_FIRST = 1 << 60
+"""By so much an email whose own slot has come is before the others in the order of arrival."""
 
 
 class Waits(NamedTuple):
@@ -69,8 +77,7 @@ class Line:
 
     def next(self, now: float, *, urgent: bool = False) -> Waits | None:
         """Take the one whose turn it is, or the first of the `urgent` ones; None where there is none that may begin."""
-        while self._early and self._early[0][0] <= now:
-            self._line_up(heappop(self._early)[-1])
+        self._line_up_due(now)
         lane = self._lanes[URGENT] if urgent else self._whose_turn()
         if not lane or (self._slots is not None and not (self._slots and self._slots[0] <= now)):
             return None
@@ -89,25 +96,33 @@ class Line:
         return turn if any(turn is lane for lane in lanes) else lanes[0]
 
     def wait(self, now: float) -> float | None:
-        """Seconds until the next one that may not begin yet; None where none waits for its time."""
-        if not (self._early or self._slots):
+        """Seconds until there is something to do: the next one may begin that may not yet, or a slot is lost; None
+        where nothing waits for its time."""
+        if not (self._early or self._slots or self._timed):
             return None
-        times = [self._early[0][0]] if self._early else []
-        if self._slots and len(self):
-            times.append(self._slots[0])
+        self._line_up_due(now)
+        times = [slot + _LOST for *_, (_, _, slot) in chain(*self._lanes) if slot is not None] if self._timed else []
+        if self._early:
+            times.append(self._early[0][0])
+        if self._slots and any(self._lanes):
+            times.append(self._slots[0] if self._slots[0] > now else self._slots[0] + _LOST)
         return max(0.0, min(times) - now) if times else None
 
     def late(self, now: float) -> list[Claimed]:
         """Take those whose slot was not used in time."""
         if not (self._timed or self._slots):
             return []
-        found = [self._last() for _ in range(self._lose_slots(now))]
+        self._line_up_due(now)
+        found: list[Claimed] = []
         for lane in self._lanes if self._timed else ():
             missed = [entry for entry in lane if entry[-1].slot is not None and entry[-1].slot < now - LATE]
             if missed:
                 lane[:] = sorted(entry for entry in lane if entry not in missed)
                 found += [entry[-1].row for entry in missed]
-        return [row for row in found if row is not None]
+        lost = self._lose_slots(now)
+        # Where there are slots to spare, of emails that went back, nobody has to go.
+        gone = [self._last() for _ in range(min(lost, len(self) - len(self._slots or ())))]
+        return found + [row for row in gone if row is not None]
 
     def clear(self) -> list[Claimed]:
         """Take all."""
@@ -119,8 +134,13 @@ class Line:
         self._slots = None if self._slots is None else deque()
         return rows
 
+    def _line_up_due(self, now: float) -> None:
+        while self._early and self._early[0][0] <= now:
+            self._line_up(heappop(self._early)[-1])
+
     def _line_up(self, entry: Waits) -> None:
-        heappush(self._lanes[entry.row.priority], (self._reluctance(entry.row), next(self._order), entry))
+        order = next(self._order) - (0 if entry.slot is None else _FIRST)
+        heappush(self._lanes[entry.row.priority], (self._reluctance(entry.row), order, entry))
 
     def _lose_slots(self, now: float) -> int:
         lost = 0

@@ -159,7 +159,44 @@ def test_a_row_that_missed_its_own_slot_goes_back(waiting, ways):
     ways["slow"].capacity = 1
     first, second = rows("slow", 1, 1)
     waiting.add([first, second._replace(slot=1.0)])
-    assert len(waiting.take(1.0)) == 1
+    assert len(waiting.take(0.9)) == 1
     assert waiting.withdraw(1.0) == []
     assert [row.id for row in waiting.withdraw(1.1 + LATE)] == [1]
     assert waiting.waiting("slow") == 0
+
+
+def test_a_row_whose_slot_has_come_is_the_next_of_its_lane(waiting, ways):
+    ways["slow"].capacity = 1
+    first, second, timed = rows("slow", 1, 1, 1)
+    waiting.add([first, second, timed._replace(slot=1.0)])
+    assert [row.id for row, *_ in waiting.take(0.9)] == [0]
+    waiting.landed(first.row)
+    assert [row.id for row, *_ in waiting.take(1.0)] == [2]
+
+
+def test_nobody_is_woken_for_a_time_that_has_come_while_all_connections_are_busy(waiting, ways):
+    ways["slow"].capacity = 1
+    waiting.add([rows("slow", 1)[0], rows("slow", 1)[0]._replace(slot=1.0)])
+    assert len(waiting.take(0.5)) == 1
+    assert waiting.take(1.0) == []
+    assert waiting.wait(1.0) > LATE, "until the slot is lost"
+    assert len(waiting.withdraw(1.0 + waiting.wait(1.0))) == 1
+
+
+def test_nobody_is_woken_for_a_slot_of_the_transport_that_no_row_can_use_yet(waiting):
+    waiting.add([rows("slow", 1)[0]._replace(slot=1.1)])
+    waiting.give("slow", [1.0])
+    assert waiting.take(1.0) == []
+    assert waiting.wait(1.0) == pytest.approx(0.1)
+    assert len(waiting.take(1.1)) == 1
+
+
+def test_no_row_goes_back_for_a_slot_that_was_there_to_spare(waiting):
+    gone, stays = rows("slow", 1, 1)
+    waiting.add([gone._replace(slot=1.0)])
+    waiting.give("slow", [1.15])
+    assert [row.id for row in waiting.withdraw(1.21)] == [0]
+    waiting.add([stays])
+    waiting.give("slow", [1.4])
+    assert waiting.withdraw(1.36) == []
+    assert [row.id for row, *_ in waiting.take(1.4)] == [1]
