@@ -6,6 +6,7 @@ that length, wherever it begins, holds more. State is kept as JSON, with the dat
 """
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,10 @@ LONGEST_PACE = 60.0
 
 AHEAD = 2.0
 """Seconds that a slot may lie in the future. Pollers that share a pace reserve one behind the other."""
+
+APART = 0.1
+"""Seconds between the slots of one email at several limits, at most: it begins at the last of them, and none of the
+others may be lost by then."""
 
 PARTS = 60
 """Parts of a quota's window that are counted on their own. It is kept to two parts more than the window, so that no
@@ -73,7 +78,9 @@ class Meter:
             found = json.loads(state) if state else {}
             slot = float(found.get("slot", 0.0))
             used = {float(w): {int(p): int(n) for p, n in parts.items()} for w, parts in found.get("used", {}).items()}
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+            return cls(rates)
+        if not math.isfinite(slot) or any(count < 0 for parts in used.values() for count in parts.values()):
             return cls(rates)
         return cls(rates, slot, {rate.seconds: used.get(rate.seconds, {}) for rate in rates if not rate.paced})
 
@@ -84,19 +91,24 @@ class Meter:
 
     def wait(self, now: float) -> float:
         """Seconds until one more can be let through; 0 where it can be now. A slot may lie `AHEAD`."""
+        # Beyond that lies none of ours: the clock was set back, or the pace was slower.
+        self.slot = min(self.slot, self._latest(now))
         paces = [self.slot - AHEAD - now] if self._interval else []
         return max(0.0, *paces, *(self._quota_wait(rate, now) for rate in self.rates if not rate.paced), 0.0)
 
-    def take(self, now: float) -> float:
-        """Let one through, for which `wait` must be 0; seconds until it may go."""
-        slot = max(self.slot, now) if self._interval else now
+    def take(self, now: float, at: float = 0.0) -> float:
+        """Let one through, for which `wait` must be 0, and not before `at`; seconds until it may go."""
+        slot = max(self.slot, now, at) if self._interval else now
         self.slot = slot + self._interval
-        for rate in self.rates:
-            if not rate.paced:
-                parts = self.used.setdefault(rate.seconds, {})
-                part = int(slot // (rate.seconds / PARTS))
-                parts[part] = parts.get(part, 0) + 1
+        for seconds in {rate.seconds for rate in self.rates if not rate.paced}:
+            parts = self.used.setdefault(seconds, {})
+            part = int(slot // (seconds / PARTS))
+            parts[part] = parts.get(part, 0) + 1
         return slot - now
+
+    def next_slot(self, now: float) -> float | None:
+        """When the next one may go by its pace, if it has one; `wait` comes first."""
+        return max(self.slot, now) if self._interval else None
 
     def next(self, now: float) -> float:
         """Seconds until the next one may go, for people to read."""
@@ -106,9 +118,16 @@ class Meter:
     def _interval(self) -> float:
         return max((rate.interval for rate in self.rates if rate.paced), default=0.0)
 
+    def _latest(self, now: float) -> float:
+        """No slot that was taken lies later."""
+        return now + AHEAD + self._interval
+
     def _quota_wait(self, rate: Rate, now: float) -> float:
         length = rate.seconds / PARTS
         parts = self.used.setdefault(rate.seconds, {})
+        latest = int(self._latest(now) // length)
+        for part in [part for part in parts if part > latest]:  # the clock was set back: it counts from now on
+            parts[latest] = parts.get(latest, 0) + parts.pop(part)
         for part in [part for part in parts if (part + PARTS + 2) * length <= now]:
             del parts[part]
         surplus = sum(parts.values()) - rate.count + 1

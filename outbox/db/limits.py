@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
-from outbox.core.rate import Meter, Rate
+from outbox.core.rate import APART, Meter, Rate
 from outbox.db.conflict import conflict_insert
 from outbox.db.models import LimitState, TransportState
 from outbox.db.store import Store
@@ -27,10 +27,11 @@ Table = type[TransportState] | type[LimitState]
 
 class Passage(NamedTuple):
     """Whether an email may go: `slots` are the seconds until its time by each of its limits, or `limit` is the one that
-    does not let it through."""
+    does not let it through for another `wait` seconds."""
 
     slots: Mapping[str, float]
     limit: str | None = None
+    wait: float = 0.0
 
 
 class Admitted(NamedTuple):
@@ -61,7 +62,11 @@ class SharedLimits:
         passages = [_pass(meters, needed, now.timestamp()) for needed in emails]
         for table, own in tables.items():
             remember(connection, table, {name: _standing(meters[name], now) for name in own}, now)
-        return Admitted(passages, {name: meter.wait(now.timestamp()) for name, meter in meters.items()})
+        waits = {name: meter.wait(now.timestamp()) for name, meter in meters.items()}
+        for passage in passages:
+            if passage.limit is not None:
+                waits[passage.limit] = max(waits[passage.limit], passage.wait)
+        return Admitted(passages, waits)
 
 
 def lock(connection: Connection, table: Table, names: Sequence[str]) -> dict[str, str | None]:
@@ -100,8 +105,18 @@ def _pass(meters: Mapping[str, Meter], needed: Sequence[str], now: float) -> Pas
     waits = {name: meters[name].wait(now) for name in needed}
     longest = max(waits, key=lambda name: waits[name], default=None)
     if longest is not None and waits[longest] > 0:
-        return Passage({}, longest)
-    return Passage({name: meters[name].take(now) for name in needed})
+        return Passage({}, longest, waits[longest])
+    slots = {name: slot for name in needed if (slot := meters[name].next_slot(now)) is not None}
+    last = max(slots, key=lambda name: slots[name], default=None)
+    if last is None:
+        return Passage({name: meters[name].take(now) for name in needed})
+    # A transport's slot is there for any of its emails, but lost where this one alone waits, for a later one elsewhere.
+    own = [slot for name, slot in slots.items() if _table_of(name) is TransportState]
+    early = slots[last] - APART - min(own or slots.values())
+    if early > 0:
+        return Passage({}, last, early)
+    at = {name: slots[last] if slots[last] - slot > APART else slot for name, slot in slots.items()}
+    return Passage({name: meters[name].take(now, at.get(name, now)) for name in needed})
 
 
 def _table_of(name: str) -> Table:

@@ -93,6 +93,29 @@ def test_slots_are_given_ahead_but_not_far():
     assert meter.wait(1.0) == 0
 
 
-@pytest.mark.parametrize("state", [None, "", "nonsense", "[]", '{"slot": "x"}', '{"used": {"a": 1}}', '{"used": 5}'])
+NONSENSE = [
+    *(None, "", "nonsense", "[]", '{"slot": "x"}', '{"used": {"a": 1}}', '{"used": 5}', "[" * 100_000),
+    *('{"slot": Infinity}', '{"slot": NaN}', '{"slot": 1e999}', f'{{"slot": 1{"0" * 400}}}'),
+    *('{"used": {"86400": {"5": Infinity}}}', '{"used": {"86400": {"0": -50}}}'),
+]
+
+
+@pytest.mark.parametrize("state", NONSENSE)
 def test_a_state_that_cannot_be_read_is_begun_anew(state):
-    assert Meter.read([parse_rate("1/s")], state).wait(7.0) == 0
+    meter = Meter.read([parse_rate("1/s"), parse_rate("1/day")], state)
+    assert meter.wait(7.0) == 0
+    assert meter.take(7.0) == 0
+    assert meter.wait(7.0) > 0, "nothing is left over of what was there"
+
+
+@pytest.mark.parametrize("late", [3600.0, 1e9, 1e300])
+def test_a_clock_that_was_set_back_stops_a_pace_no_longer_than_a_slot_and_a_quota_no_longer_than_its_window(late):
+    pace = Meter([parse_rate("2/s")], slot=late)
+    assert pace.wait(1000.0) <= 0.5
+    quota = Meter([parse_rate("2/hour")], used={3600.0: {int(late): 2}})
+    assert 0 < quota.wait(1000.0) <= 3600 * (1 + 3 / PARTS)
+
+
+def test_two_quotas_of_one_window_count_an_email_once():
+    meter = Meter([parse_rate("4/hour"), parse_rate("3/hour")])
+    assert len(send_all(meter, [5.0] * 10)) == 3

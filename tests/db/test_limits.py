@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from outbox.core.rate import parse_rate
+from outbox.core.rate import APART, parse_rate
 from outbox.db.engine import create_engine
 from outbox.db.limits import SharedLimits, forget_unused
 from outbox.db.store import open_store
 
 RATES = {"default": [parse_rate("10/s")], "@example.org": [parse_rate("3/day")], "small": [parse_rate("1/hour")]}
+PACES = {"default": [parse_rate("10/s")], "@slow.example": [parse_rate("2/s")]}
 
 
 @pytest.fixture
@@ -34,6 +35,19 @@ async def test_an_email_takes_of_all_its_limits_or_of_none(limits, execute):
     assert waits["@example.org"] == 0
     [state] = await execute("SELECT rate_state FROM email_limit WHERE name = '@example.org'")
     assert state.rate_state.count(":2") == 1
+
+
+async def test_an_email_that_takes_a_slot_at_two_limits_takes_none_that_is_lost_before_the_other_comes(store):
+    passages, waits = await SharedLimits(store, PACES).admit([["@slow.example", "default"]] * 3)
+    assert [passage.limit for passage in passages] == [None, "@slow.example", "@slow.example"]
+    assert waits["@slow.example"] == pytest.approx(0.5 - 0.1 - APART)
+    assert waits["default"] == 0
+
+
+async def test_a_slot_at_the_limit_of_a_domain_is_not_before_that_of_the_transport(store):
+    emails = [*[["default"]] * 10, ["@slow.example", "default"]]
+    passages, _ = await SharedLimits(store, PACES).admit(emails)
+    assert passages[-1].slots == pytest.approx({"default": 1.0, "@slow.example": 1.0})
 
 
 async def test_when_the_next_email_may_go_is_there_to_be_read(limits, execute):
