@@ -25,7 +25,7 @@ class Recent:
         """As it was written. What cannot be read is forgotten."""
         try:
             return cls({int(id_): float(time) for id_, time in json.loads(state or "{}").items()})
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             return cls()
 
     def write(self) -> str:
@@ -34,7 +34,8 @@ class Recent:
 
     def is_full(self, email: int, limit: Rate, now: float) -> bool:
         """Whether `email` would be one too many. One that is tried again was counted already."""
-        self.times = {id_: time for id_, time in self.times.items() if time > now - limit.seconds}
+        # Where the clock was set back, what seems to be still to come counts from now on.
+        self.times = {id_: min(time, now) for id_, time in self.times.items() if time > now - limit.seconds}
         return email not in self.times and len(self.times) >= limit.count
 
 

@@ -1,5 +1,6 @@
 """The flood guard in the database, so that all pollers count together: one short transaction for each claim."""
 
+import hashlib
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, select
@@ -15,6 +16,9 @@ from outbox.db.store import Store
 from outbox.db.types import ClockTime
 
 PREFIX = "flood "
+
+LONGEST = 500
+"""Characters of a name as it is kept. An index of PostgreSQL takes 2704 bytes, and a tag can be of any length."""
 
 
 class FloodGuard:
@@ -34,11 +38,12 @@ class FloodGuard:
         return {id_: self._reason(key) for id_, key in refused.items()}
 
     def _count(self, connection: Connection, emails: Sequence[tuple[int, Sequence[str]]]) -> dict[int, str]:
-        names = sorted({key for _, keys in emails for key in keys})
-        recent = {name: Recent.read(state) for name, state in lock(connection, LimitState, names).items()}
+        names = {key: _name(key) for _, keys in emails for key in keys}
+        states = lock(connection, LimitState, sorted(set(names.values())))
+        recent = {key: Recent.read(states[name]) for key, name in names.items()}
         now = connection.execute(select(ClockTime())).scalar_one()
         refused = admit(emails, recent, self._limit, now.timestamp())
-        remember(connection, LimitState, {name: (one.write(), None) for name, one in recent.items()}, now)
+        remember(connection, LimitState, {names[key]: (one.write(), None) for key, one in recent.items()}, now)
         return refused
 
     def _keys(self, row: Claimed) -> list[str]:
@@ -54,6 +59,13 @@ class FloodGuard:
         recipient, _, label = key.removeprefix(PREFIX).partition(" ")
         of = f" of {self._per} {label!r}" if label else ""
         return f"flood guard: {recipient} has had {self._limit}{of} already"
+
+
+def _name(key: str) -> str:
+    """What it is kept as."""
+    if len(key) <= LONGEST:
+        return key
+    return PREFIX + hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
 
 
 def _mailboxes(column: str | None) -> Sequence[Mailbox]:

@@ -31,6 +31,12 @@ def test_an_email_to_several_goes_to_all_or_to_none_and_is_counted_for_those_it_
     assert admit([(1, ["bob"]), (2, ["ada", "bob"]), (3, ["ada"])], recent, limit, 0.0) == {2: "bob"}
 
 
-@pytest.mark.parametrize("state", [None, "", "[]", "nonsense", '{"a": 1}', '{"1": null}'])
+@pytest.mark.parametrize("state", [None, "", "[]", "nonsense", '{"a": 1}', '{"1": null}', f'{{"1": 1{"0" * 400}}}'])
 def test_a_state_that_cannot_be_read_is_begun_anew(state):
     assert Recent.read(state) == Recent()
+
+
+def test_a_clock_that_was_set_back_holds_nobodys_mail_for_longer_than_a_window():
+    recent, limit = {"ada": Recent({1: 1e9})}, Rate(1, 60)
+    assert admit([(2, ["ada"])], recent, limit, 1000.0) == {2: "ada"}
+    assert admit([(3, ["ada"])], recent, limit, 1060.0) == {}

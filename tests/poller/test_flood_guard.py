@@ -1,6 +1,7 @@
 """The flood guard through the real daemon: what is too much for somebody is held or dropped, and seen."""
 
 import asyncio
+import random
 
 import pytest
 
@@ -76,3 +77,12 @@ async def test_several_pollers_count_together(insert, guarded, smtpd, execute):
     assert len(smtpd.messages) == 2
     [held] = await execute("SELECT count(*) AS n FROM email_outbox WHERE held")
     assert held.n == 10
+
+
+async def test_a_tag_of_any_length_is_counted_and_delays_nobody(insert, row, guarded, smtpd):
+    tag = f"{random.Random(1).getrandbits(8 * 10_000):x}"  # which no compression makes shorter
+    ids = [await insert(tag=tag) for _ in range(3)]
+    other = await insert(tag="invoice")
+    assert not await drain(guarded())
+    assert (await row(other)).status == "sent"
+    assert sorted([(await row(id)).status for id in ids]) == ["pending", "sent", "sent"]
