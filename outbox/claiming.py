@@ -31,6 +31,9 @@ SORTED_TOGETHER = 500
 URGENT_EVERY = 0.02
 """Seconds between looks at urgent emails where there is no room for others: every commit is a reason to look."""
 
+TOGETHER = 50
+"""Gates of one claim, at most: SQLite takes no more than 500 terms in a statement, of which each gate needs three."""
+
 PROBED = 1.0
 """Seconds that an email waits for its own transport while that is being probed."""
 
@@ -75,6 +78,7 @@ class Claiming:
     observer: Observer
     _next_search: float = 0.0
     _looked: dict[str, float] = field(default_factory=dict)  # when, by transport
+    _mixed_first: bool = False
     _skipped: set[str] = field(default_factory=set)  # transports where it was too early for another look
 
     @property
@@ -95,8 +99,8 @@ class Claiming:
         """Claim what there is room for, and have it wait for its turn; how many rows were taken. Raises
         DatabaseError."""
         if thorough or self.clock() >= self._next_search:
-            await self.store.adopt_strays(self.rules.gates.known)
-            self._next_search = self.clock() + SEARCH
+            adopted = await self.store.adopt_strays(self.rules.gates.known)
+            self._next_search = self.clock() + (0.0 if adopted else SEARCH)  # there may be many more
         taken = 0
         for look in self._looks():
             since = self.clock()
@@ -123,6 +127,11 @@ class Claiming:
         open_ = {gate for name in self.transports if self._room(name) for gate in self.rules.gates.of(name)}
         return await self.store.next_due(sorted({*open_, *self.rules.gates.mixed(self.clock())}), within=within)
 
+    async def due(self) -> bool:
+        """Whether anything is due that could go, or could if its limit were open. Raises DatabaseError."""
+        due = await self.store.next_due(self.rules.gates.known)
+        return due is not None and due <= 0
+
     def _room(self, name: str) -> int:
         """Rows of transport `name` that may be claimed now; where it has a pace, no more than will soon have a slot."""
         if not self.rules.gates.is_open(name, self.clock()):
@@ -140,7 +149,18 @@ class Claiming:
         return max(self._looked.get(name, -URGENT_EVERY) + URGENT_EVERY - self.clock(), 0.0)
 
     def _looks(self) -> Iterator[_Look]:
-        """Each is made before the next is asked for."""
+        """Each is made before the next is asked for. Whoever comes first may take all the room, so they take turns; but
+        what has a pace takes little, and has to be in time for its slots."""
+        mixed = self.rules.gates.mixed(self.clock())
+        paced = [gate for gate in mixed if self.rules.gates.share(gate)]
+        others = [gate for gate in mixed if gate not in paced]
+        self._mixed_first = not self._mixed_first
+        yield from self._mixed_looks([*paced, *(others if self._mixed_first else ())])
+        yield from self._looks_of_transports()
+        if not self._mixed_first:
+            yield from self._mixed_looks(others)
+
+    def _looks_of_transports(self) -> Iterator[_Look]:
         for name in self.transports:
             if room := self._room(name):
                 yield _Look(self.rules.gates.of(name), room, name)
@@ -151,7 +171,6 @@ class Claiming:
                 yield _Look(self.rules.gates.of(name), room, name, urgent=True)
             self._skipped.discard(name)
             self._looked[name] = self.clock()
-        yield from self._mixed_looks(self.rules.gates.mixed(self.clock()))
 
     def _mixed_looks(self, gates: Sequence[str]) -> Iterator[_Look]:
         if self.room:
@@ -160,7 +179,8 @@ class Claiming:
                     # Of a paced limit no more than it will soon let through: the rest would be taken for nothing.
                     yield _Look([gate], self.rules.gates.share(gate) or SORTED_TOGETHER, None)
         elif gates and (room := max(map(self._urgent_room, self.transports))):
-            yield _Look(gates, room, None, urgent=True)
+            for start in range(0, len(gates), TOGETHER):
+                yield _Look(gates[start : start + TOGETHER], room, None, urgent=True)
 
     async def _place(self, rows: Sequence[Claimed], since: float, claimed_for: str | None) -> None:
         """Have rows wait for their turn, or give them back."""
@@ -171,7 +191,7 @@ class Claiming:
         limited = {row.id: limits for row in rows if (limits := self.rules.gates.limits_of(row))}
         surplus = self.waiting.add(Waits(row, since) for row in rows if row.id not in limited)
         if limited:
-            surplus += await self._admit([row for row in rows if row.id in limited], limited, since)
+            surplus += await self._admit([row for row in rows if row.id in limited], limited, since, claimed_for)
         self.put(
             given_back(row, route=self.rules.gates.moved(row), delay=self._rest(row, claimed_for)) for row in surplus
         )
@@ -188,14 +208,16 @@ class Claiming:
                 self.put([Result(row.id, row.claim_token, row.attempts, self.rules.flooded(refused[row.id]))])
         return [row for row in rows if row.id not in refused]
 
-    async def _admit(self, rows: Sequence[Claimed], limited: Mapping[int, list[str]], since: float) -> list[Claimed]:
+    async def _admit(
+        self, rows: Sequence[Claimed], limited: Mapping[int, list[str]], since: float, claimed_for: str | None
+    ) -> list[Claimed]:
         """Ask the limits for those rows that have a place; those that have none come back."""
         asking: list[Claimed] = []
         surplus: list[Claimed] = []
         counted: Counter[str] = Counter()
         for row in rows:
             if (limit := self._exhausted(limited[row.id], counted)) is not None:
-                self.put([given_back(row, route=self.rules.gates.moved(row, limit))])
+                self.put([self._turned_away(row, limit, claimed_for)])
             elif self.waiting.has_place(row, besides=sum(one.way == row.way for one in asking)):
                 asking.append(row)
                 counted.update(limited[row.id])
@@ -215,7 +237,7 @@ class Claiming:
             if passage.limit is None:
                 surplus += self._let_through(row, since, passage, now)
             else:
-                self.put([given_back(row, route=self.rules.gates.moved(row, passage.limit))])
+                self.put([self._turned_away(row, passage.limit, claimed_for)])
         return surplus
 
     def _exhausted(self, limits: Sequence[str], counted: Mapping[str, int]) -> str | None:
@@ -234,6 +256,10 @@ class Claiming:
         if not surplus and self.rules.gates.interval(row.way):
             self.waiting.give(row.way, [now + passage.slots[row.way]])
         return surplus
+
+    def _turned_away(self, row: Claimed, limit: str, claimed_for: str | None) -> Result:
+        """It has to wait for `limit`, at the gate of that."""
+        return given_back(row, route=self.rules.gates.moved(row, limit), delay=self._rest(row, claimed_for))
 
     def _rest(self, row: Claimed, claimed_for: str | None) -> float | None:
         """Seconds for which a row is left alone that must wait for a transport that others can stand in for."""

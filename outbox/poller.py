@@ -114,7 +114,7 @@ class PollLoop:
                 self._nap = SHORTEST_NAP
                 if self._room():
                     continue
-            elif drain and alone and not self._recovering():
+            elif drain and alone and not await self._recovering():
                 return
             await self._rest()
 
@@ -144,11 +144,11 @@ class PollLoop:
             for task in self._in_flight:  # it waits for the database or a child; its dot has not left
                 task.cancel()
 
-    def _recovering(self) -> bool:
-        """Whether a transport had trouble just now and may be back in a moment, or a limit lets more through soon; a
-        drain waits for that, not longer."""
+    async def _recovering(self) -> bool:
+        """Whether a transport had trouble just now and may be back in a moment, or a limit lets more through soon that
+        something waits for; a drain waits for that, not longer. Raises DatabaseError."""
         opens_in = self._claiming.opens_in()
-        if opens_in is not None and opens_in <= LONGEST_PACE:
+        if opens_in is not None and opens_in <= LONGEST_PACE and await self._claiming.due():
             return True
         return any(0 < transport.paused_for <= PATIENCE for transport in self._delivery.transports.values())
 

@@ -33,6 +33,9 @@ T = TypeVar("T")
 PATIENCE = 60.0
 """Seconds for one transaction. A connection that died without a word must not stop a poller for ever."""
 
+HEADS = 150
+"""Heads of lanes that are looked up in one statement, which has as many columns."""
+
 SUSPECT = 3
 """Attempts of a row that was lost in all of them, from which on it is claimed alone: it may be what kills its poller,
 and nobody else's attempts should be spent on finding out."""
@@ -191,8 +194,10 @@ class Store(ABC):
             for gate in gates
             for lane in LANES
         ]
+        seconds: list[float | None] = []
         async with self.read() as connection:
-            seconds = (await connection.execute(select(*heads))).one() if heads else ()
+            for start in range(0, len(heads), HEADS):
+                seconds += (await connection.execute(select(*heads[start : start + HEADS]))).one()
         return min((head for head in seconds if head is not None), default=None)
 
     async def adopt_strays(self, known: Collection[str], limit: int = 500) -> int:

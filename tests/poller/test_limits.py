@@ -123,3 +123,63 @@ async def test_what_waits_at_a_paced_limit_is_not_taken_again_and_again(execute,
     async with Poller(limited(domain_rates={"slow.example": "10/s"})):
         await smtpd.received(25)
     assert sum(taken) <= 200 + 2 * 25 + 20, "each once, to be sent to its gate, and again when it can go"
+
+
+async def test_the_pace_of_a_domain_is_reached_within_that_of_its_transport(execute, limited, smtpd, times):
+    await insert_many(execute, 6, "a@slow.example")
+    async with Poller(limited("14/s", domain_rates={"slow.example": "3/s"}), drain=True) as poller:
+        await poller.finished()
+        assert not await poller.left_behind()
+    assert len(smtpd.messages) == 6
+    assert most_within(times, 1.0) <= 3 * (1 + LATE) + 1
+
+
+async def test_a_backlog_does_not_keep_what_waits_for_a_domain_from_going(execute, limited, smtpd):
+    async def slow(_):
+        await asyncio.sleep(0.02)
+
+    smtpd.faults["dot"] = slow
+    await insert_many(execute, 6, "a@slow.example")
+    await insert_many(execute, 2500, "b@example.org")
+    async with Poller(limited(domain_rates={"slow.example": "5/s"})):
+        await smtpd.until(lambda: sum(m.recipients == ["a@slow.example"] for m in smtpd.messages) == 6)
+    assert len(smtpd.messages) < 2400, "long before the backlog has gone"
+
+
+async def test_a_state_that_makes_no_sense_stops_nobody(execute, limited, smtpd):
+    states = ['{"slot": 1e300}', '{"slot": Infinity}', '{"used": {"86400.0": {"-5": -50}}}']
+    for state in states:
+        await execute("DELETE FROM email_transport")
+        await execute("INSERT INTO email_transport (name, rate_state) VALUES ('default', :state)", {"state": state})
+        await insert_many(execute, 2)
+        async with Poller(limited("14/s, 1000/day"), drain=True) as poller:
+            await poller.finished()
+            assert not await poller.left_behind()
+    assert len(smtpd.messages) == 2 * len(states)
+
+
+async def test_a_drain_waits_for_no_limit_that_nothing_waits_for(execute, limited, smtpd):
+    await insert_many(execute, 1)
+    async with Poller(limited("1/min"), drain=True) as poller:
+        async with asyncio.timeout(30):  # the limit opens after a minute
+            await poller.finished()
+    assert len(smtpd.messages) == 1
+
+
+async def test_any_number_of_domains_can_have_limits(execute, limited, smtpd):
+    answered = asyncio.Event()
+
+    async def slow(_):
+        await answered.wait()
+
+    smtpd.faults["dot"] = slow
+    await insert_many(execute, 200, "b@example.org")
+    settings = limited(domain_rates={f"d{number}.example": "10/s" for number in range(700)})
+    async with Poller(settings) as poller:
+        await smtpd.until(lambda: len(smtpd.sessions) == 10)
+        await execute("INSERT INTO email_outbox (to_addrs, subject, priority) VALUES ('ada@example.org', 'Hi', 0)")
+        poller.look()
+        answered.set()
+        await smtpd.received(201)
+    urgent = next(n for n, m in enumerate(smtpd.messages) if m.recipients == ["ada@example.org"])
+    assert urgent < 100

@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
+from outbox import claiming
 from outbox.daemon import Poller
+from outbox.db.store import Store
 from outbox.settings import Settings
 from tests.fixtures.smtpd import Smtpd
 
@@ -177,3 +179,44 @@ async def test_what_was_parked_follows_its_new_route(insert, row, execute, confi
         await other.received(1)
         await poller._loop.recorder.written()
     assert ((await row(id)).status, (await row(id)).gate) == ("pending", "default")
+
+
+@pytest.mark.smtpd(greeting=REFUSED)
+async def test_what_may_have_gone_out_is_not_taken_again_and_again_while_the_limit_of_its_server_is_used_up(
+    insert, execute, configured, other, monkeypatch
+):
+    taken: list[str] = []
+    claim = Store.claim
+
+    async def noted(self, *args, **kwargs):
+        rows = await claim(self, *args, **kwargs)
+        taken.extend(row.to_addrs for row in rows)
+        return rows
+
+    monkeypatch.setattr(Store, "claim", noted)
+    await insert()
+    async with Poller(configured(default={"failover": ["other"], "rate": "1/day"})):
+        await other.received(1)
+        doubtful = await insert(to_addrs="eve@example.org", route="default", message_id="<1@example.org>")
+        await execute(
+            "INSERT INTO email_attempt (outbox_id, attempt, recipient, outcome, transport, poller)"
+            " VALUES (:id, 1, 'eve@example.org', 'in_doubt', 'default', 'gone')",
+            {"id": doubtful},
+        )
+        await execute("UPDATE email_outbox SET due_at = created_at, attempts = 1 WHERE id = :id", {"id": doubtful})
+        for number in range(20):
+            await insert(to_addrs="bob@example.org")
+            await other.received(number + 2)
+    assert "eve@example.org" in taken
+    assert taken.count("eve@example.org") < 10
+    assert "eve@example.org" not in recipients(other)
+
+
+async def test_all_that_waits_for_a_transport_that_is_gone_is_routed_anew_without_a_pause(
+    execute, configured, smtpd, monkeypatch
+):
+    monkeypatch.setattr(claiming, "SEARCH", 1e9)
+    values = ", ".join(["('ada@example.org', 'Hi', 'gone')"] * 1100)
+    await execute(f"INSERT INTO email_outbox (to_addrs, subject, route) VALUES {values}")
+    async with Poller(configured()):
+        await smtpd.received(1100)
