@@ -89,6 +89,9 @@ class Settings(SightSettings, ElsewhereSettings, BaseSettings):
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
+        for name in self.transports:
+            if not name or name.startswith("@"):  # which are for emails not routed yet, and for limits of domains
+                raise ValueError(f"transports: {name!r} is no name; it must not be empty or begin with '@'")
         named = [(f"routes.{number}.transport", [route.transport]) for number, route in enumerate(self.routes)]
         named += [(f"transports.{name}.failover", [*one.failover]) for name, one in self.transports.items()]
         for where, names in named:

@@ -303,6 +303,8 @@ def test_retention_in_one_variable_says_which_ones_there_are(monkeypatch):
     ("text", "told"),
     [
         ('[[routes]]\ntransport = "nowhere"\ntag = "x"', "routes.0.transport: there is no transport 'nowhere'"),
+        ('[transports.""]\nurl = "smtp://127.0.0.1:26"', "transports: '' is no name; it must not be empty or begin"),
+        ('[transports."@x.example"]\nurl = "smtp://127.0.0.1:26"', "'@x.example' is no name; it must not be empty"),
         ('[[routes]]\ntransport = "default"', "routes.0: a route needs a condition"),
         ('[[routes]]\ntransport = "default"\nsender_domain = "a b"', "'a b' is not a domain"),
         ('[[routes]]\ntransport = "default"\npriority = 3', "routes.0.priority"),
