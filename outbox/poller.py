@@ -101,7 +101,8 @@ class PollLoop:
         while not self._stopping:
             self.wake.clear()
             self.rounds += 1
-            alone = not self.leases  # before the claim: only then it may have taken a suspect
+            # Before the claim: only alone it may have taken a suspect, and what is closed now may open meanwhile.
+            alone, paused, limited = not self.leases, self._briefly_paused(), self._soon_let_through()
             try:
                 claimed = await self._claim(thorough=drain and alone)
             except DatabaseError as error:
@@ -114,7 +115,7 @@ class PollLoop:
                 self._nap = SHORTEST_NAP
                 if self._room():
                     continue
-            elif drain and alone and not await self._recovering():
+            elif drain and alone and not paused and not (limited and await self._claiming.due()):
                 return
             await self._rest()
 
@@ -144,13 +145,14 @@ class PollLoop:
             for task in self._in_flight:  # it waits for the database or a child; its dot has not left
                 task.cancel()
 
-    async def _recovering(self) -> bool:
-        """Whether a transport had trouble just now and may be back in a moment, or a limit lets more through soon that
-        something waits for; a drain waits for that, not longer. Raises DatabaseError."""
-        opens_in = self._claiming.opens_in()
-        if opens_in is not None and opens_in <= LONGEST_PACE and await self._claiming.due():
-            return True
+    def _briefly_paused(self) -> bool:
+        """Whether a transport had trouble just now and may be back in a moment; a drain waits for that, not longer."""
         return any(0 < transport.paused_for <= PATIENCE for transport in self._delivery.transports.values())
+
+    def _soon_let_through(self) -> bool:
+        """Whether a limit is closed that opens soon; a drain waits for that where something is due."""
+        opens_in = self._claiming.opens_in()
+        return opens_in is not None and opens_in <= LONGEST_PACE
 
     @property
     def _open(self) -> bool:

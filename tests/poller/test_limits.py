@@ -5,7 +5,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from outbox.claiming import Claiming
 from outbox.daemon import Poller
+from outbox.db.store import Store
 from outbox.line import LATE
 from outbox.settings import Settings
 
@@ -108,8 +110,6 @@ async def test_a_poller_that_waits_for_a_limit_asks_the_database_nothing_about_i
 
 
 async def test_what_waits_at_a_paced_limit_is_not_taken_again_and_again(execute, limited, smtpd, monkeypatch):
-    from outbox.db.store import Store
-
     taken = []
     claim = Store.claim
 
@@ -132,6 +132,22 @@ async def test_the_pace_of_a_domain_is_reached_within_that_of_its_transport(exec
         assert not await poller.left_behind()
     assert len(smtpd.messages) == 6
     assert most_within(times, 1.0) <= 3 * (1 + LATE) + 1
+
+
+async def test_a_drain_is_not_over_because_a_limit_opens_while_it_looks(execute, limited, smtpd, monkeypatch):
+    claim = Claiming.claim
+
+    async def slow(self, **kwargs):
+        taken = await claim(self, **kwargs)
+        if not taken and (opens_in := self.opens_in()):
+            await asyncio.sleep(opens_in)
+        return taken
+
+    monkeypatch.setattr(Claiming, "claim", slow)
+    await insert_many(execute, 4, "a@slow.example")
+    async with Poller(limited("14/s", domain_rates={"slow.example": "3/s"}), drain=True) as poller:
+        await poller.finished()
+    assert len(smtpd.messages) == 4
 
 
 async def test_a_backlog_does_not_keep_what_waits_for_a_domain_from_going(execute, limited, smtpd):

@@ -8,6 +8,7 @@ from outbox import claiming
 from outbox.daemon import Poller
 from outbox.db.store import Store
 from outbox.settings import Settings
+from tests.db.rows import later
 from tests.fixtures.smtpd import Smtpd
 
 REFUSED = "421 4.3.2 closing"
@@ -183,7 +184,7 @@ async def test_what_was_parked_follows_its_new_route(insert, row, execute, confi
 
 @pytest.mark.smtpd(greeting=REFUSED)
 async def test_what_may_have_gone_out_is_not_taken_again_and_again_while_the_limit_of_its_server_is_used_up(
-    insert, execute, configured, other, monkeypatch
+    database, insert, execute, configured, other, monkeypatch
 ):
     taken: list[str] = []
     claim = Store.claim
@@ -197,7 +198,9 @@ async def test_what_may_have_gone_out_is_not_taken_again_and_again_while_the_lim
     await insert()
     async with Poller(configured(default={"failover": ["other"], "rate": "1/day"})):
         await other.received(1)
-        doubtful = await insert(to_addrs="eve@example.org", route="default", message_id="<1@example.org>")
+        doubtful = await insert(
+            to_addrs="eve@example.org", route="default", message_id="<1@example.org>", due_at=later(database, 3600)
+        )
         await execute(
             "INSERT INTO email_attempt (outbox_id, attempt, recipient, outcome, transport, poller)"
             " VALUES (:id, 1, 'eve@example.org', 'in_doubt', 'default', 'gone')",
