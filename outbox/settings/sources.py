@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, TomlConfigSettingsSource
 
 from outbox.core.errors import SettingsError
+from outbox.settings.elsewhere import ElsewhereSettings
 from outbox.settings.retention import RetentionSettings
 from outbox.settings.transport import TransportSettings
 
@@ -52,6 +53,10 @@ class Sources:
 
 
 def _environment(settings: type[BaseSettings]) -> dict[str, Any]:
+    for variable in (f"OUTBOX_{name.upper()}" for name in ElsewhereSettings.model_fields):
+        # Any other one that is empty is not set. Who names one of these did not mean to send to everybody.
+        if os.environ.get(variable) == "":
+            raise SettingsError(f"{variable} is empty; fill it in, or unset it to have emails go to their recipients")
     try:
         return EnvSettingsSource(settings)()
     except ValueError:  # of all variables only this one is JSON

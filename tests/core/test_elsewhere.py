@@ -73,6 +73,8 @@ def test_the_outcome_of_the_target_is_that_of_all_and_says_so():
         ("REDIRECT_TO", "team", "OUTBOX_REDIRECT_TO: "),
         ("ALLOW_RECIPIENTS", "example.org", "OUTBOX_ALLOW_RECIPIENTS: 'example.org' is no pattern"),
         ("ALLOW_RECIPIENTS", ",", "OUTBOX_ALLOW_RECIPIENTS: allows nobody; leave it out"),
+        ("REDIRECT_TO", "", "OUTBOX_REDIRECT_TO is empty"),
+        ("ALLOW_RECIPIENTS", "", "OUTBOX_ALLOW_RECIPIENTS is empty"),
     ],
 )
 def test_a_setting_that_is_wrong_is_named(monkeypatch, name, value, said):
