@@ -18,7 +18,7 @@ from outbox.db.engine import read_only
 from outbox.db.erase import erase
 from outbox.db.models import Attachment, Attempt, Blob, Email, LimitState, PollerState, TransportState
 from outbox.db.transports import pause_by_hand, paused_by_hand, resume
-from outbox.db.types import SecondsUntil, UtcNow
+from outbox.db.types import SecondsUntil, UtcNow, checked
 from outbox.db.wake import call
 
 ALIVE = 30.0
@@ -243,7 +243,7 @@ async def _requeue(connection: AsyncConnection, ids: Sequence[int]) -> list[int]
     due = {"status": Status.PENDING, "due_at": UtcNow(), "attempts": 0, "finished_at": None, "expires_at": over}
     due["held"] = False  # the flood guard lets it pass
     # Without its content it would go out empty.
-    finished = update(Email).where(Email.id.in_(ids), Email.status.in_(RETRYABLE), Email.erased.is_(False))
+    finished = update(Email).where(Email.id.in_(ids), checked(Email.status.in_(RETRYABLE), Email.erased.is_(False)))
     return sorted((await connection.scalars(finished.values(due).returning(Email.id))).all())
 
 
@@ -271,6 +271,8 @@ async def _forgive(connection: AsyncConnection, ids: Sequence[int]) -> None:
 
 
 async def _why_not(connection: AsyncConnection, ids: Collection[int]) -> dict[int, str]:
+    if not ids:
+        return {}
     standing = select(Email.id, Email.status, Email.sensitive, Email.erased).where(Email.id.in_(ids))
     found = {row.id: row for row in await connection.execute(standing)}
     return {id_: _obstacle(found[id_]) if id_ in found else "no such email" for id_ in ids}

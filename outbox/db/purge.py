@@ -15,13 +15,18 @@ from sqlalchemy import ColumnElement, Connection, delete, func, literal, select,
 from sqlalchemy.types import NullType
 
 from outbox.core.retention import Rule
+from outbox.core.status import FINAL
 from outbox.db.erase import erase
 from outbox.db.models import Attachment, Attempt, Blob, Email
 from outbox.db.store import Store
-from outbox.db.types import later
+from outbox.db.types import checked, later
 
-REST = 6.0
-"""A batch is followed by a pause of so many times as long as it took: a seventh of one connection's time is ours."""
+REST, QUIET_REST = 6.0, 1.0
+"""A batch is followed by a pause of so many times as long as it took, while mail flows or not: then a seventh of one
+connection's time is ours."""
+
+LATELY = 2.0
+"""Seconds since an email ended for which mail flows."""
 
 LONGEST = 0.02
 """Seconds that the statements of one batch should take; on SQLite nobody else can write meanwhile."""
@@ -50,6 +55,7 @@ class Found:
 
     ids: Sequence[int]
     last: tuple[Any, int]
+    rest: float  # how many times as long as the batch took
 
 
 async def until(store: Store, age: float) -> datetime:
@@ -75,7 +81,7 @@ async def purge(store: Store, rule: Rule, until: datetime) -> AsyncIterator[int]
             done, seconds = await _take(store, rule, until, found.ids)
             pace.took(seconds, len(found.ids))
             yield done
-            await asyncio.sleep(REST * seconds)
+            await asyncio.sleep(found.rest * seconds)
             found = await _next(store, rule, until, erased=erased, behind=found.last, limit=pace.size)
 
 
@@ -117,14 +123,16 @@ async def _next(
     if behind:
         wanted.append(tuple_(end.element, Email.id) > tuple_(literal(behind[0], NullType()), literal(behind[1])))
     oldest = select(Email.id, end).where(*wanted).order_by(Email.finished_at, Email.id).limit(limit)
+    ended_lately = [Email.status.in_(FINAL), Email.erased.in_((False, True)), Email.finished_at > later(-LATELY)]
     async with store.read() as connection:
         rows = (await connection.execute(oldest)).all()
-    return Found([row.id for row in rows], (rows[-1].end, rows[-1].id)) if rows else None
+        flows = (await connection.execute(select(literal(1)).where(*ended_lately).limit(1))).first() is not None
+    return Found([row.id for row in rows], (rows[-1].end, rows[-1].id), REST if flows else QUIET_REST) if rows else None
 
 
 async def _take(store: Store, rule: Rule, until: datetime, ids: Sequence[int]) -> tuple[int, float]:
     """Those of them that are still as they were found; how many, and the seconds it took."""
-    still = select(Email.id).where(Email.id.in_(ids), *_ended(rule, until)).order_by(Email.id)
+    still = select(Email.id).where(Email.id.in_(ids), checked(*_ended(rule, until))).order_by(Email.id)
     still = still.with_for_update(skip_locked=True)
 
     def write(connection: Connection) -> tuple[int, float]:

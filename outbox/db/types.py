@@ -4,7 +4,21 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ColumnElement, Computed, DateTime, Dialect, Double, Integer, SmallInteger, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ColumnElement,
+    Computed,
+    DateTime,
+    Dialect,
+    Double,
+    Integer,
+    SmallInteger,
+    Text,
+    and_,
+    false,
+    func,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import DDLCompiler, SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -117,6 +131,12 @@ def as_text(value: Any) -> str | None:
 def later(seconds: ColumnElement[float] | float) -> UtcNow:
     """So many seconds from now."""
     return UtcNow(seconds)
+
+
+def checked(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """All of them, for rows that are found by their ids: no index is looked through for these. SQLite, which knows
+    nothing of how many there are, would read all that have ended, to find a few of them."""
+    return func.coalesce(and_(*conditions), false())
 
 
 @compiles(Generated)
