@@ -187,7 +187,8 @@ class Claiming:
         if self.rules.guard is not None:
             rows = await self._guarded(rows)
         for row in rows:
-            row.way = self.rules.gates.way(row, claimed_for)
+            self.rules.gates.direct(row, claimed_for)
+        await self._note_stand_ins(rows)
         limited = {row.id: limits for row in rows if (limits := self.rules.gates.limits_of(row))}
         surplus = self.waiting.add(Waits(row, since) for row in rows if row.id not in limited)
         if limited:
@@ -195,6 +196,16 @@ class Claiming:
         self.put(
             given_back(row, route=self.rules.gates.moved(row), delay=self._rest(row, claimed_for)) for row in surplus
         )
+
+    async def _note_stand_ins(self, rows: Sequence[Claimed]) -> None:
+        """Whoever takes them over, if we are killed, has to ask the server that may have them."""
+        moved = [row for row in rows if row.stand_in]
+        try:
+            for way in dict.fromkeys(row.way for row in moved):
+                await self.store.reroute([(row.id, row.claim_token) for row in moved if row.way == way], way)
+        except DatabaseError:
+            self.put(map(given_back, rows))
+            raise
 
     async def _guarded(self, rows: Sequence[Claimed]) -> Sequence[Claimed]:
         """Those that are not too many for their recipients."""
@@ -271,5 +282,6 @@ class Claiming:
 def given_back(row: Claimed, *, route: str | None = None, delay: float | None = None) -> Result:
     """Untried and not counted; with its place in the queue, due as long ago as it was when it was claimed, unless a
     `delay` in seconds is given."""
-    verdict = Verdict(Status.PENDING, delay=-row.overdue if delay is None else delay, counted=False, route=route)
+    delay, route = -row.overdue if delay is None else delay, row.returns_to if route is None else route
+    verdict = Verdict(Status.PENDING, delay=delay, counted=False, route=route)
     return Result(row.id, row.claim_token, row.attempts, verdict)

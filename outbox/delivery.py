@@ -108,8 +108,9 @@ class Delivery:
             report = blamed(report, message.recipients, bounces)
         report.outcomes = {**mark.told(report.outcomes), **_newly_bad(to, row)}
         verdict = decide(standing, report, self.policy, self.random)
-        if verdict.status is Status.PENDING and any(o.kind is Kind.IN_DOUBT for o in report.outcomes.values()):
-            verdict = verdict._replace(route=transport.name)  # no other could recognise the copy
+        # Where it is in doubt, no other could recognise the copy.
+        doubt = any(o.kind is Kind.IN_DOUBT for o in report.outcomes.values())
+        verdict = verdict._replace(route=transport.name if doubt else row.returns_to)
         outcomes = {r: report.outcomes[r] for r in to.everyone if r in report.outcomes}
         lost, marks = _lost(row, standing), tuple(mark.ids.values())
         return Result(row.id, row.claim_token, row.attempts, verdict, outcomes, transport.name, lost, marks, took)
@@ -244,6 +245,7 @@ def _newly_bad(to: Addressees, row: Claimed) -> Mapping[str, Outcome]:
 
 
 def _result(row: Claimed, verdict: Verdict, standing: Standing) -> Result:
+    verdict = verdict._replace(route=row.returns_to)
     return Result(row.id, row.claim_token, row.attempts, verdict, lost=_lost(row, standing))
 
 

@@ -113,16 +113,15 @@ class Gates:
         above = [f"@*.{'.'.join(parts[start:])}" for start in range(1, len(parts))]
         return next((name for name in (f"@{domain}", *above) if name in self._limits), None)
 
-    def way(self, row: Claimed, claimed_for: str | None = None) -> str:
-        """The transport that `row` goes over, if it was `claimed_for` one, or for any.
+    def direct(self, row: Claimed, claimed_for: str | None = None) -> None:
+        """Decide the way of `row`, if it was `claimed_for` one transport, or for any.
 
         While its own one has a fault, another stands in for it; but never where it may have gone out already, since
         only the same server could recognise a copy.
         """
         own = self._own(row)
-        if own == claimed_for or is_doubtful(row):
-            return own
-        return self._stand_in(own) or own
+        other = None if own == claimed_for or is_doubtful(row) else self._stand_in(own)
+        row.way, row.stand_in = other or own, other is not None
 
     def _own(self, row: Claimed) -> str:
         if is_doubtful(row) and row.gate in self._transports:

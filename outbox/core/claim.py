@@ -59,8 +59,15 @@ class Claimed:
     sensitive: bool = False
     way: str = ""
     """The transport that it will go over, which is decided after the claim."""
+    stand_in: bool = False
+    """Whether that one stands in for its own; meanwhile the row is noted as waiting there."""
     history: Mapping[str, Kind] = field(default_factory=dict)
     """The last outcome of every recipient tried before; an accepted one stays accepted."""
+
+    @property
+    def returns_to(self) -> str | None:
+        """The gate to put it back to if the stand-in does not have it; None where it has not left its gate."""
+        return self.gate if self.stand_in else None
 
 
 @dataclass(frozen=True, slots=True)

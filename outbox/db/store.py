@@ -139,6 +139,13 @@ class Store(ABC):
 
         return await self.write(write)
 
+    async def reroute(self, claims: Collection[tuple[int, str]], route: str) -> None:
+        """Note that the rows of `claims` (id, token) wait at the gate `route` from now on; not those that were lost."""
+        tokens = {token for _, token in claims}
+        ours = update(Email).where(Email.id.in_([id_ for id_, _ in claims]), Email.claim_token.in_(tokens))
+        noted = ours.where(Email.status == Status.SENDING).values(route=route)
+        await self.write(lambda connection: connection.execute(noted))
+
     async def whole(self, row: Claimed, *, most: int) -> Claimed:
         """`row` with what was too large to come with its claim. Raises ContentError where it is more than `most`."""
         if row.size <= INLINE:

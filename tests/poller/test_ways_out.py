@@ -171,6 +171,24 @@ async def test_what_may_have_gone_out_over_a_stand_in_is_tried_there_again(
     assert ((await row(id)).status, len(other.messages), len(smtpd.messages)) == ("sent", 2, 0)
 
 
+@pytest.mark.smtpd(greeting=REFUSED)
+async def test_what_a_stand_in_does_not_have_goes_back_to_where_it_waited(insert, row, configured, smtpd, other):
+    noted = []
+
+    async def note(_):
+        noted.append((await row(id)).gate)
+        return "451 4.3.0 later"
+
+    other.faults["mail"] = note
+    id = await insert()
+    async with Poller(configured(default={"failover": ["other"]}, routes=[{"transport": "default", "tag": "x"}])) as it:
+        await other.until(lambda: bool(noted))
+        await it._loop.recorder.written()
+    found = await row(id)
+    assert noted == ["other"]
+    assert (found.status, found.attempts, found.gate) == ("pending", 1, "")
+
+
 async def test_what_was_parked_follows_its_new_route(insert, row, execute, configured, smtpd, other):
     id = await insert(tag="news", route="other")
     full = [{"transport": "default", "tag": "news"}]
