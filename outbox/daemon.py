@@ -80,13 +80,15 @@ class Poller:
         self._build()
         try:
             await require_schema(self._engine)
+            if self._metrics:  # before it signs on: who cannot listen does not poll, and should not be on record
+                self._metrics.start(self._loop.leases, self._transports)
             await self._guard.hold(self.name)
             await self._takeover.look()  # first, since signing on forgets those who are long gone, and their guards
             await self._maintenance.round()
             await self._pauses.round()
-            if self._metrics:
-                self._metrics.start(self._loop.leases, self._transports)
         except BaseException:
+            if self._metrics:
+                await self._metrics.stop()
             await self._guard.release()
             await self._engine.dispose()
             raise

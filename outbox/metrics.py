@@ -8,7 +8,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
 
 from outbox.core.errors import DatabaseError, SettingsError
 from outbox.core.observer import Attempted, Observer
@@ -16,10 +15,11 @@ from outbox.core.status import FINAL, Status
 from outbox.db import sight
 from outbox.db.store import Store
 from outbox.leases import Leases
+from outbox.scrapes import ScrapeServer
 from outbox.smtp.transport import Transport
 
 try:
-    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 except ImportError as error:
     raise SettingsError("metrics_port needs prometheus_client: install email-outbox[metrics]") from error
@@ -35,18 +35,6 @@ SHARE = 100
 LATENCIES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
-
-
-class Stoppable(Protocol):
-    """What is needed of the HTTP server."""
-
-    server_port: int
-
-    def shutdown(self) -> None:
-        """Serve nobody any more."""
-
-    def server_close(self) -> None:
-        """Free the port."""
 
 
 class Metrics(Observer):
@@ -89,7 +77,7 @@ class Metrics(Observer):
             "outbox_oldest_due_seconds", "Age of the most overdue email.", ("priority",), registry=registry
         )
         self._sampled = Gauge("outbox_queue_sampled_timestamp_seconds", "When that was.", registry=registry)
-        self._server: Stoppable | None = None
+        self._server: ScrapeServer | None = None
 
     @property
     def port(self) -> int | None:
@@ -128,12 +116,13 @@ class Metrics(Observer):
         """Listen. Raises SettingsError where that is impossible."""
         self.registry.register(_Now(leases, transports))
         try:
-            self._server, _ = start_http_server(self._port, self._host, self.registry)
-        except (OSError, UnicodeError) as error:  # the latter: no name of a host
-            where = f"{self._host}:{self._port}"
+            self._server = ScrapeServer(self._host, self._port, self.registry)
+        except (OSError, ValueError) as error:  # the latter: no name of a host
             fault = error.strerror if isinstance(error, OSError) else "metrics_host is no name of a host"
-            raise SettingsError(f"metrics_port: {where} cannot be listened on: {fault}") from error
-        log.info("metrics on http://%s:%d/metrics", self._host, self._server.server_port)
+            raise SettingsError(f"metrics_port: {self._host}:{self._port} cannot be listened on: {fault}") from error
+        self._server.start()
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        log.info("metrics on http://%s:%d/metrics", host, self._server.server_port)
 
     async def run(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
         """Sample the queue until cancelled."""
@@ -159,8 +148,7 @@ class Metrics(Observer):
         """Free the port."""
         if self._server:
             server, self._server = self._server, None
-            await asyncio.to_thread(server.shutdown)
-            server.server_close()
+            await asyncio.to_thread(server.stop)
 
 
 class _Now:

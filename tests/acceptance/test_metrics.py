@@ -1,8 +1,11 @@
 """Prometheus metrics, over HTTP, from the daemon as it is run."""
 
 import asyncio
+import json
 import re
+import signal
 import socket
+import struct
 import subprocess
 import sys
 import urllib.request
@@ -15,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from outbox.core.errors import SettingsError
 from outbox.daemon import Poller
 from outbox.metrics import Metrics
+from outbox.scrapes import CLIENTS
 from outbox.settings import Settings
 from tests.fixtures.hold import Hold
 
@@ -133,6 +137,54 @@ async def test_a_port_that_is_taken_is_told_in_one_line(outbox):
     assert code == 2
     assert errors.splitlines()[-1].startswith(f"outbox: metrics_port: 127.0.0.1:{port} cannot be listened on")
     assert "Traceback" not in errors
+
+
+async def test_who_cannot_listen_never_counts_as_a_poller(outbox, execute):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, _ = await (await outbox("run", "--metrics-port", str(port))).ended()
+    assert code == 2
+    assert await execute("SELECT name FROM email_poller") == []
+
+
+def hang_up(client):
+    """As a client does that is killed: with a reset."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+async def test_clients_that_hang_up_leave_no_word_in_the_log(outbox):
+    daemon = await outbox("run", "--metrics-port", "0", "--log-format", "json")
+    at = re.search(rb"metrics on (http://127.0.0.1:(\d+)/metrics)", await daemon.process.stderr.readline())
+    assert at
+    for request in (b"", b"GET /met", b"GET /metrics HTTP/1.1\r\n\r\n", b"\x00\xff\r\n\r\n") * 5:
+        client = socket.create_connection(("127.0.0.1", int(at[2])))
+        client.send(request)
+        hang_up(client)
+    assert "outbox_in_hand_emails" in await scraped(at[1].decode())
+    daemon.kill(signal.SIGTERM)
+    code, errors = await daemon.ended()
+    assert code == 0
+    assert [json.loads(line)["event"] for line in errors.splitlines()] == ["poller_started", "poller_stopped"]
+
+
+async def test_clients_that_are_slow_give_way_to_those_that_come(settings):
+    async with Poller(settings) as poller:
+        slow = [socket.create_connection(("127.0.0.1", metrics(poller).port)) for _ in range(3 * CLIENTS)]
+        for client in slow:
+            client.send(b"GET /metr")
+        assert "outbox_in_hand_emails" in await scraped(url(poller))
+        for client in slow[: 2 * CLIENTS]:
+            assert await asyncio.to_thread(client.recv, 1) == b"", "it was hung up on"
+        for client in slow:
+            client.close()
+
+
+async def test_metrics_are_served_on_ipv6_and_the_log_has_their_url(outbox):
+    daemon = await outbox("run", "--metrics-port", "0", "--metrics-host", "::1")
+    told = await url_of(daemon)
+    assert told.startswith("http://[::1]:")
+    assert "outbox_in_hand_emails" in await scraped(told)
 
 
 async def test_a_host_that_cannot_be_one_is_told_in_one_line(outbox):
