@@ -10,14 +10,18 @@ from outbox.core.address import Mailbox, parse_mailbox
 from outbox.core.errors import SettingsError
 from outbox.core.rate import Rate
 from outbox.core.retry import RetryPolicy
+from outbox.core.text import CONTROL
 from outbox.settings.dkim import DkimSettings, SigningDomain
 from outbox.settings.elsewhere import ElsewhereSettings
 from outbox.settings.fields import (
     Domain,
+    FilePath,
     PositiveSeconds,
     Rates,
     Seconds,
+    Size,
     SmtpUrlText,
+    Whole,
     different_domains,
     mailbox_text,
     split,
@@ -43,19 +47,19 @@ class Settings(SightSettings, ElsewhereSettings, BaseSettings):
     database_url: SecretStr = SecretStr("sqlite+aiosqlite:///outbox.db")
     smtp_url: SmtpUrlText | None = None
     sender: Annotated[str, BeforeValidator(mailbox_text)] | None = None
-    templates: Path | None = None
+    templates: FilePath | None = None
     retry_schedule: Annotated[
         tuple[PositiveSeconds, ...], NoDecode, BeforeValidator(split), Field(min_length=1, validate_default=True)
     ] = ("1m", "5m", "15m", "30m", "1h", "2h", "4h")  # type: ignore[assignment]  # written as people write them
-    max_attempts: int = Field(default=16, ge=1, le=1000)
+    max_attempts: Whole = Field(default=16, ge=1, le=1000)
     lease: PositiveSeconds = Field(default=60.0, ge=1)
     poll_interval: PositiveSeconds = 1.0
     listen: bool = True  # to PostgreSQL's notifications; it takes a connection that no pooler shares
     doubt_delay: Seconds = 300.0
     drain_timeout: Seconds = 25.0
     render_timeout: PositiveSeconds = 5.0  # for one email
-    render_memory: ByteSize = Field(default=ByteSize(512 << 20), ge=32 << 20)  # of a process that renders
-    max_message_size: ByteSize = Field(default=ByteSize(50 << 20), ge=1 << 10)  # bodies and files, before encoding
+    render_memory: Size = Field(default=ByteSize(512 << 20), ge=32 << 20)  # of a process that renders
+    max_message_size: Size = Field(default=ByteSize(50 << 20), ge=1 << 10)  # bodies and files, before encoding
     transports: dict[str, TransportSettings] = Field(default_factory=dict)
     retention: Annotated[RetentionSettings, NoDecode, BeforeValidator(table)] = RetentionSettings()
     routes: tuple[RouteSettings, ...] = ()  # the first one that matches
@@ -90,8 +94,10 @@ class Settings(SightSettings, ElsewhereSettings, BaseSettings):
     @model_validator(mode="after")
     def _check_names(self) -> Self:
         for name in self.transports:
-            if not name or name.startswith("@"):  # which are for emails not routed yet, and for limits of domains
-                raise ValueError(f"transports: {name!r} is no name; it must not be empty or begin with '@'")
+            if not name or name[0] in "@-":  # for emails not routed yet, limits of domains, options of commands
+                raise ValueError(f"transports: {name!r} is no name; it must not be empty or begin with '@' or '-'")
+            if CONTROL.search(name):  # no database holds all of them, and no log
+                raise ValueError(f"transports: {name!r} is no name; it has a control character or line break")
         named = [(f"routes.{number}.transport", [route.transport]) for number, route in enumerate(self.routes)]
         named += [(f"transports.{name}.failover", [*one.failover]) for name, one in self.transports.items()]
         for where, names in named:

@@ -1,11 +1,10 @@
 """`[dkim."example.org"]`: the key that signs what is sent from a domain, and where DNS has its other half."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from outbox.settings.fields import domain_text
+from outbox.settings.fields import FilePath, domain_text
 
 
 def _signing_domain(value: Any) -> Any:
@@ -23,4 +22,4 @@ class DkimSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     selector: str = Field(max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9-]+)*$")
-    key: Path  # PEM without a passphrase: RSA or Ed25519
+    key: FilePath  # PEM without a passphrase: RSA or Ed25519

@@ -1,9 +1,10 @@
 """What settings are made of: durations, lists, addresses and URLs as people write them."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PlainSerializer, SecretStr
+from pydantic import BeforeValidator, ByteSize, Field, PlainSerializer, SecretStr
 
 from outbox.core.address import parse_mailbox
 from outbox.core.duration import parse_duration
@@ -71,6 +72,30 @@ def rates(value: Any) -> Any:
     return [*map(only_text(parse_rate), found)] if isinstance(found, list) else found
 
 
+def no_truth(value: Any) -> Any:
+    """`true` is no number, although Python takes it for 1."""
+    if isinstance(value, bool):
+        raise ValueError(f"a number is expected, not {str(value).lower()}")  # noqa: TRY004  # pydantic's way
+    return value
+
+
+def no_nul(value: Any) -> Any:
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError(f"{value!r} cannot be a path")
+    return value
+
+
+def fault_of_file(path: Path) -> str | None:
+    """Why `path` is no file, to be said behind its name; None where it is one."""
+    try:
+        return None if path.is_file() else "is not a file" if path.exists() else "does not exist"
+    except OSError as error:
+        return f"cannot be looked at: {error.strerror}"
+
+
+Whole = Annotated[int, BeforeValidator(no_truth)]
+Size = Annotated[ByteSize, BeforeValidator(no_truth), Field(le=1 << 50)]
+FilePath = Annotated[Path, BeforeValidator(no_nul)]
 Rates = Annotated[tuple[Rate, ...], BeforeValidator(rates), PlainSerializer(lambda found: [str(one) for one in found])]
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 PositiveSeconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, model_validator
 
 from outbox.core.smtp_url import is_loopback
+from outbox.settings.fields import FilePath, fault_of_file
 
 TENANT = "{tenant}"
 """What stands in a token_url for the tenant."""
@@ -40,11 +41,11 @@ class OAuthSettings(BaseModel):
     tenant: str | None = None  # Microsoft's, in the token_url
     client_id: str
     client_secret: SecretStr | None = None
-    client_secret_file: Path | None = None  # read whenever a token is asked for
+    client_secret_file: FilePath | None = None  # read whenever a token is asked for
     refresh_token: SecretStr | None = None
-    refresh_token_file: Path | None = None  # a new one that the issuer gives instead is written into it
+    refresh_token_file: FilePath | None = None  # a new one that the issuer gives instead is written into it
     scope: str | None = None
-    ca_file: Path | None = None  # trust these certificates instead of the system's
+    ca_file: FilePath | None = None  # trust these certificates instead of the system's
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -53,8 +54,8 @@ class OAuthSettings(BaseModel):
                 raise ValueError(f"give {one} or {other}, not both")
         for name in ("client_secret_file", "refresh_token_file", "ca_file"):
             path: Path | None = getattr(self, name)
-            if path and not path.is_file():
-                raise ValueError(f"{name} {str(path)!r} does not exist")
+            if path and (fault := fault_of_file(path)):
+                raise ValueError(f"{name} {str(path)!r} {fault}")
         if not self.by_refresh_token and not (self.client_secret or self.client_secret_file):
             raise ValueError(
                 "it needs a refresh token (refresh_token_file or refresh_token) or, for client credentials, "

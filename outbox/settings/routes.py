@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from outbox.core.routing import Route
-from outbox.settings.fields import Domain, listed
+from outbox.settings.fields import Domain, Whole, listed
 
 
 class RouteSettings(BaseModel):
@@ -17,7 +17,7 @@ class RouteSettings(BaseModel):
     sender_domain: Annotated[frozenset[Domain], BeforeValidator(listed)] = frozenset()
     recipient_domain: Annotated[frozenset[Domain], BeforeValidator(listed)] = frozenset()
     tag: Annotated[frozenset[str], BeforeValidator(listed)] = frozenset()
-    priority: Annotated[frozenset[Annotated[int, Field(ge=0, le=2)]], BeforeValidator(listed)] = frozenset()
+    priority: Annotated[frozenset[Annotated[Whole, Field(ge=0, le=2)]], BeforeValidator(listed)] = frozenset()
 
     @model_validator(mode="after")
     def _check_conditions(self) -> "RouteSettings":

@@ -1,5 +1,6 @@
 """Where settings come from, and what is told where one of them is wrong: by the name under which it was set."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, TomlConfigSetting
 
 from outbox.core.errors import SettingsError
 from outbox.settings.elsewhere import ElsewhereSettings
+from outbox.settings.fields import fault_of_file
 from outbox.settings.retention import RetentionSettings
 from outbox.settings.transport import TransportSettings
 
@@ -36,11 +38,15 @@ class Sources:
         """Look around. Raises SettingsError for what cannot be read."""
         named = config or os.environ.get("OUTBOX_CONFIG")
         path = Path(named or "outbox.toml")
-        if named and not path.is_file():
-            raise SettingsError(f"config file {str(path)!r} does not exist (from --config or OUTBOX_CONFIG)")
+        fault = fault_of_file(path)
+        if fault and (named or path.exists()):
+            where = " (from --config or OUTBOX_CONFIG)" if named else ""
+            raise SettingsError(f"config file {str(path)!r} {fault}{where}")
         try:
             file = TomlConfigSettingsSource(settings, path)()
-        except (OSError, ValueError) as error:  # unreadable, not UTF-8, not TOML
+        except UnicodeDecodeError as error:
+            raise SettingsError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8") from None
+        except (OSError, ValueError, RecursionError) as error:  # unreadable, not TOML
             raise SettingsError(f"{path}: {error}") from None
         environment = _environment(settings)
         values = {**file, **environment, **{key: value for key, value in arguments.items() if value is not None}}
@@ -57,12 +63,22 @@ def _environment(settings: type[BaseSettings]) -> dict[str, Any]:
         # Any other one that is empty is not set. Who names one of these did not mean to send to everybody.
         if os.environ.get(variable) == "":
             raise SettingsError(f"{variable} is empty; fill it in, or unset it to have emails go to their recipients")
+    source = EnvSettingsSource(settings)
     try:
-        return EnvSettingsSource(settings)()
-    except ValueError:  # of all variables only this one is JSON
-        raise SettingsError(
-            "OUTBOX_TRANSPORTS is not JSON; write [transports.NAME] tables into outbox.toml, or set OUTBOX_SMTP_URL"
-        ) from None
+        return source()
+    except (ValueError, RecursionError):
+        raise SettingsError(_not_json(source)) from None
+
+
+def _not_json(source: EnvSettingsSource) -> str:
+    """Which of the variables that are tables it is, and what is better written instead."""
+    for name, instead in _TABLES.items():
+        value = source.env_vars.get(f"outbox_{name}")
+        try:
+            json.loads(value or "null")
+        except (ValueError, RecursionError):
+            return f"OUTBOX_{name.upper()} is not JSON; {instead}"
+    return "a variable is not JSON that should be"
 
 
 def _variables(environment: dict[str, Any]) -> Places:
@@ -96,12 +112,22 @@ def _apply_retention(values: dict[str, Any]) -> Places:
     return {("retention", name): variables[name] for name in found}
 
 
+_TABLES = {
+    "transports": "write [transports.NAME] tables into outbox.toml, or set OUTBOX_SMTP_URL",
+    "routes": "write [[routes]] tables into outbox.toml",
+    "domain_rates": "write a [domain_rates] table into outbox.toml",
+    "dkim": "write [dkim.DOMAIN] tables into outbox.toml",
+}
+"""The settings whose variables are JSON, and what to do instead."""
+
 _SHAPES = {
     "dict_type": "a table is expected",
     "model_type": "a table is expected",
     "dataclass_type": "text is expected",
     "tuple_type": "a list or text is expected",
     "path_type": "a path is expected",
+    "frozen_set_type": "a value or a list of them is expected",
+    "byte_size": "a size is expected, like 50MiB or 1048576",
 }
 """What is expected, in the words of the file instead of the library's."""
 
@@ -109,14 +135,16 @@ _SHAPES = {
 def _explain(error: ValidationError, places: Places, path: Path) -> str:
     """All faults in one line, each with the name under which it was set."""
     lines = []
-    for fault in error.errors(include_url=False, include_context=False, include_input=False):
-        where = tuple(str(part) for part in fault["loc"])
-        if where[:3] == ("transports", DEFAULT_TRANSPORT, "url") and ("smtp_url",) in places:
-            continue  # said already, as OUTBOX_SMTP_URL
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    by_url = any(fault["loc"] == ("smtp_url",) for fault in faults)
+    for fault in faults:
+        where = tuple(str(part) for part in fault["loc"] if part != "[key]")
+        if where[:3] == ("transports", DEFAULT_TRANSPORT, "url") and by_url:
+            continue  # said already, as that of smtp_url
         name = ".".join(where)
         place = places.get(where[:3]) or places.get(where[:2]) or places.get(where[:1]) or f"setting {name}"
         what = fault["msg"].removeprefix("Value error, ")
-        what = _SHAPES.get(fault["type"], what)
+        what = _SHAPES.get(fault["type"], what) if where != ("routes",) else "[[routes]] tables are expected"
         if fault["type"] == "extra_forbidden":
             what = f"unknown; is it misspelt in {path}?"
             if name in TransportSettings.model_fields:

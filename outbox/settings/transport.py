@@ -2,13 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from outbox.core.smtp_url import SmtpUrl, parse_smtp_url
-from outbox.settings.fields import PositiveSeconds, Rates, SmtpUrlText, split
+from outbox.settings.fields import FilePath, PositiveSeconds, Rates, SmtpUrlText, Whole, fault_of_file, split
 from outbox.settings.oauth import OAuthSettings
 from outbox.settings.presets import PRESETS, known_preset, with_defaults
 
@@ -36,17 +35,17 @@ class TransportSettings(BaseModel):
     url: SmtpUrlText
     preset: Annotated[str, BeforeValidator(known_preset)] | None = None
     """A provider whose limits are the defaults of what follows."""
-    max_connections: int = Field(default=10, ge=1, le=1000)
-    messages_per_connection: int = Field(default=100, ge=1)
+    max_connections: Whole = Field(default=10, ge=1, le=1000)
+    messages_per_connection: Whole = Field(default=100, ge=1)
     connection_age: PositiveSeconds = 300.0  # a connection is closed when it gets this old
     idle_timeout: PositiveSeconds = 15.0  # or was not used for so long
-    max_recipients: int = Field(default=100, ge=1)  # in one transaction (RFC 5321 §4.5.3.1.10)
-    reserved_connections: int = Field(default=0, ge=0)  # of max_connections, for urgent emails alone
+    max_recipients: Whole = Field(default=100, ge=1)  # in one transaction (RFC 5321 §4.5.3.1.10)
+    reserved_connections: Whole = Field(default=0, ge=0)  # of max_connections, for urgent emails alone
     failover: Annotated[tuple[str, ...], BeforeValidator(split)] = ()
     """Transports that are used, in this order, while this one has a fault."""
     rate: Rates = ()  # of emails, shared by all pollers
     local_hostname: str | None = Field(default=None, pattern=r"^[A-Za-z0-9.:\[\]_-]+$")
-    ca_file: Path | None = None  # trust these certificates instead of the system's
+    ca_file: FilePath | None = None  # trust these certificates instead of the system's
     oauth_command: Annotated[tuple[str, ...], BeforeValidator(split)] = ()
     """A command that prints an access token; the connection then logs in by XOAUTH2."""
     oauth_token: Callable[[], Awaitable[str]] | None = Field(default=None, exclude=True, repr=False)
@@ -81,8 +80,8 @@ class TransportSettings(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if self.ca_file and not self.ca_file.is_file():
-            raise ValueError(f"ca_file {str(self.ca_file)!r} does not exist")
+        if self.ca_file and (fault := fault_of_file(self.ca_file)):
+            raise ValueError(f"ca_file {str(self.ca_file)!r} {fault}")
         if self.reserved_connections >= self.max_connections:
             raise ValueError("reserved_connections leaves none of max_connections for other emails")
         return self

@@ -147,6 +147,16 @@ def test_a_fault_in_a_variable_is_one_line_that_names_the_variable(monkeypatch, 
     assert len(str(error.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("name", ["TRANSPORTS", "ROUTES", "DOMAIN_RATES", "DKIM"])
+@pytest.mark.parametrize("value", ["x", "{", "\udcff", "[" * 100_000], ids=["x", "open", "bytes", "deep"])
+def test_a_variable_that_is_not_json_is_named_with_what_to_write_instead(monkeypatch, name, value):
+    monkeypatch.setenv(f"OUTBOX_{name}", value)
+    with pytest.raises(
+        SettingsError, match=rf"^OUTBOX_{name} is not JSON; write .*\[{name.lower()}.* into outbox.toml"
+    ):
+        Settings.load()
+
+
 @pytest.mark.parametrize("text", ["", '[transports.ses]\nurl = "smtp://localhost"', "[transports]\nses = 5"])
 def test_a_fault_in_a_variable_for_the_transport_names_the_variable(config, monkeypatch, text):
     config(text)
@@ -168,7 +178,18 @@ def test_a_fault_in_a_variable_for_the_transport_names_the_variable(config, monk
         ("retention = 5", "setting retention: a table is expected"),
         ("dkim = 5", "setting dkim: a table is expected"),
         ("[flood_guard]\nlimit = -1", "setting flood_guard.limit: text is expected"),
-        ("routes = 5", "setting routes: a list or text is expected"),
+        ("routes = 5", "setting routes: [[routes]] tables are expected"),
+        ('routes = "x"', "setting routes: [[routes]] tables are expected"),
+        ("max_attempts = true", "setting max_attempts: a number is expected, not true"),
+        ("metrics_port = true", "setting metrics_port: a number is expected, not true"),
+        ("max_message_size = -1", "setting max_message_size: a size is expected, like 50MiB or 1048576"),
+        ('render_memory = "much"', "setting render_memory: a size is expected, like 50MiB or 1048576"),
+        ('templates = "a\\u0000b"', r"setting templates: 'a\x00b' cannot be a path"),
+        ("smtp_url = 5", "setting smtp_url: Input should be a valid string"),
+        (
+            "[retention.rows_by_status]\nsold = '1d'",
+            "setting retention.rows_by_status.sold: Input should be 'pending', ",
+        ),
         ("templates = 5", "setting templates: a path is expected"),
     ],
 )
@@ -176,7 +197,14 @@ def test_what_is_expected_is_told_in_the_words_of_the_file(config, text, told):
     config(text)
     with pytest.raises(SettingsError) as error:
         Settings.load()
-    assert str(error.value) == told
+    assert str(error.value).startswith(told)
+    assert str(error.value).count("setting ") == 1
+
+
+def test_no_memory_is_more_than_a_system_can_bound(config):
+    config("render_memory = 99999999999999999999999")
+    with pytest.raises(SettingsError, match="setting render_memory: Input should be less than"):
+        Settings.load()
 
 
 def test_all_faults_are_told_at_once(config):
@@ -188,6 +216,27 @@ def test_all_faults_are_told_at_once(config):
 def test_a_config_file_that_was_named_must_exist(tmp_path):
     with pytest.raises(SettingsError, match=r"config file .*nowhere\.toml' does not exist"):
         Settings.load(tmp_path / "nowhere.toml")
+
+
+def test_a_config_file_that_cannot_be_one_is_told(tmp_path):
+    for path, told in ((tmp_path, "is not a file"), ("x" * 5000, "cannot be looked at: File name too long")):
+        with pytest.raises(SettingsError, match=f"config file .* {told}"):
+            Settings.load(path)
+    (tmp_path / "outbox.toml").mkdir()
+    with pytest.raises(SettingsError, match=r"config file .outbox\.toml. is not a file"):
+        Settings.load()
+
+
+def test_a_config_file_in_another_encoding_is_told(tmp_path):
+    (tmp_path / "outbox.toml").write_bytes('sender = "Caf\xe9 <a@example.org>"'.encode("latin-1"))
+    with pytest.raises(SettingsError, match=r"outbox\.toml is not UTF-8 at byte 13; save it as UTF-8"):
+        Settings.load()
+
+
+@pytest.mark.parametrize(("name", "told"), [("/", "'/' is not a file"), ("x" * 5000, "cannot be looked at")])
+def test_certificates_that_cannot_be_a_file_are_told(name, told):
+    with pytest.raises(SettingsError, match=f"ca_file .*{told}"):
+        Settings.load(transports={"default": {"url": "smtps://mail.example.org", "ca_file": name}})
 
 
 @pytest.mark.parametrize(
@@ -304,6 +353,8 @@ def test_retention_in_one_variable_says_which_ones_there_are(monkeypatch):
     [
         ('[[routes]]\ntransport = "nowhere"\ntag = "x"', "routes.0.transport: there is no transport 'nowhere'"),
         ('[transports.""]\nurl = "smtp://127.0.0.1:26"', "transports: '' is no name; it must not be empty or begin"),
+        ('[transports."-x"]\nurl = "smtp://127.0.0.1:26"', "'-x' is no name; it must not be empty or begin with"),
+        ('[transports."a\\nb"]\nurl = "smtp://127.0.0.1:26"', r"'a\nb' is no name; it has a control character"),
         ('[transports."@x.example"]\nurl = "smtp://127.0.0.1:26"', "'@x.example' is no name; it must not be empty"),
         ('[[routes]]\ntransport = "default"', "routes.0: a route needs a condition"),
         ('[[routes]]\ntransport = "default"\nsender_domain = "a b"', "'a b' is not a domain"),
