@@ -82,6 +82,9 @@ def _global_options(
 def main() -> None:
     """The console command `outbox`. Does not return: it exits with the code of the command."""
     open_closed_streams()
+    for size in ("COLUMNS", "LINES"):
+        if os.environ.get(size, "").strip("0") == "":  # nobody knows it; rich would show nothing at all
+            os.environ.pop(size, None)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal of another encoding is no reason to fail

@@ -125,7 +125,8 @@ def print_table(columns: Sequence[str], lines: Iterable[Sequence[object]]) -> No
     notes = [row.pop(below) for row in rows] if below is not None else []
     kept = [name for number, name in enumerate(columns) if number != below]
     widths = _widths(kept, rows, room)
-    rows.insert(1, [Text("─" * width) for width in widths])
+    dash = "─" if _can_show("─") else "-"
+    rows.insert(1, [Text(dash * width) for width in widths])
     out = console()
     for number, row in enumerate(rows):
         for cell, width in zip(row, widths, strict=True):
@@ -135,6 +136,15 @@ def print_table(columns: Sequence[str], lines: Iterable[Sequence[object]]) -> No
         out.print(line, soft_wrap=True)
         if number > 1 and notes and notes[number - 1]:
             out.print(Padding(Text(notes[number - 1].plain, "dim"), (0, 0, 0, 2 * len(GAP)), expand=False))
+
+
+def _can_show(character: str) -> bool:
+    """Whether stdout has it; what it does not have is shown as an escape."""
+    try:
+        character.encode(sys.stdout.encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def _below(columns: Sequence[str], rows: "Sequence[Sequence[Text]]", room: int | None) -> int | None:

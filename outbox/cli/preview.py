@@ -38,14 +38,14 @@ def preview(
     try:
         given = None if values is None else context_of(values)
         content = asyncio.run(_content(settings, template, given, locale))
-        if html is not None:
-            _write(html, _html(template, content).encode())
-        if eml is not None:
-            _write(eml, content)
-        if browser:
-            _open(_html(template, content))
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error), ctx=context) from error
+    if html is not None:
+        _write(context, html, _html(template, content).encode())
+    if eml is not None:
+        _write(context, eml, content)
+    if browser:
+        _open(_html(template, content))
     if text:
         typer.echo(_part(content, "plain"), nl=False)
     elif html is None and eml is None and not browser:
@@ -91,13 +91,17 @@ def _html(template: str, content: bytes) -> str:
     return html
 
 
-def _write(file: str, octets: bytes) -> None:
+def _write(context: typer.Context, file: str, octets: bytes) -> None:
     if file == "-":
         sys.stdout.flush()
         sys.stdout.buffer.write(octets)
         sys.stdout.buffer.flush()
-    else:
+        return
+    try:
         Path(file).write_bytes(octets)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise typer.BadParameter(f"cannot write it: {why}: {file!r}", ctx=context) from error
 
 
 def _open(html: str) -> None:

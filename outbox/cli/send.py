@@ -134,9 +134,12 @@ def _due(due_at: str | None, delay: float | None) -> datetime | None:
     if due_at is None:
         return None
     try:
-        return datetime.fromisoformat(due_at)
+        moment = datetime.fromisoformat(due_at)
     except ValueError:
         raise ValueError(f"--due-at {due_at!r} is not a timestamp like 2030-01-31T08:00:00Z") from None
+    if moment.tzinfo is None:
+        raise ValueError(f"--due-at {due_at!r} has no time zone; write it like 2030-01-31T08:00:00Z")
+    return moment
 
 
 async def _send(settings: "Settings", email: "Email", wait: float | None) -> int:

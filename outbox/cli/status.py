@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from outbox.settings import Settings
 
 
+MOST = 1_000_000_000
+"""The highest limit of a count; no database counts further than it is told to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What `status` shows; the field names are the JSON keys."""
@@ -49,12 +53,16 @@ def status(
         typer.Option(parser=parse_duration, metavar="DURATION", help="The same, of urgent mail (priority 0)."),
     ] = None,
     max_failed: Annotated[
-        int | None, typer.Option(min=0, help="With --check: failed within --window, at most.")
+        int | None, typer.Option(min=0, max=MOST, help="With --check: failed within --window, at most.")
     ] = None,
     window: Annotated[float, typer.Option(parser=parse_duration, metavar="DURATION", help="For --max-failed.")] = "1h",  # type: ignore[assignment]  # as above
-    max_in_doubt: Annotated[int | None, typer.Option(min=0, help="With --check: emails in doubt, at most.")] = None,
-    max_held: Annotated[int | None, typer.Option(min=0, help="With --check: emails held, at most.")] = None,
-    min_pollers: Annotated[int | None, typer.Option(min=0, help="With --check: pollers alive, at least.")] = None,
+    max_in_doubt: Annotated[
+        int | None, typer.Option(min=0, max=MOST, help="With --check: emails in doubt, at most.")
+    ] = None,
+    max_held: Annotated[int | None, typer.Option(min=0, max=MOST, help="With --check: emails held, at most.")] = None,
+    min_pollers: Annotated[
+        int | None, typer.Option(min=0, max=MOST, help="With --check: pollers alive, at least.")
+    ] = None,
 ) -> None:
     """Show counts by status, the oldest due email, the pollers and the transports."""
     limits = Limits(max_wait, max_wait_urgent, max_failed, window, max_in_doubt, max_held, min_pollers)

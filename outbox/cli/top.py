@@ -32,12 +32,15 @@ def top(
     interval: Annotated[
         float, typer.Option(parser=parse_duration, metavar="DURATION", help="Time between two looks.")
     ] = "2s",  # type: ignore[assignment]  # the parser makes it seconds
-    once: Annotated[bool, typer.Option("--once", help="Print one look and exit; so does output to a file.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Print one look and exit; so does output to a file or a dumb terminal.")
+    ] = False,
 ) -> None:
     """Watch lanes, rates, transports, pollers and the latest failures. q or Ctrl-C ends it."""
     if interval < SHORTEST:
         raise typer.BadParameter(f"--interval must be {format_duration(SHORTEST)} or more", ctx=context)
-    asyncio.run(_top(settings_of(context), None if once or not sys.stdout.isatty() else interval))
+    live = sys.stdout.isatty() and not console().is_dumb_terminal
+    asyncio.run(_top(settings_of(context), interval if live and not once else None))
 
 
 async def _top(settings: "Settings", interval: float | None) -> None:

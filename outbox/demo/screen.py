@@ -42,7 +42,7 @@ class Screen:
     @contextmanager
     def live(self) -> Iterator[Update]:
         """A function to call whenever rows or caught emails may have changed."""
-        if not self._console.is_terminal:
+        if not self._console.is_terminal or self._console.is_dumb_terminal:
             yield self._line_by_line()
             return
         with Live(console=self._console, auto_refresh=False, transient=True) as live:

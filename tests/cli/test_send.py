@@ -24,7 +24,7 @@ TO = ("--to", "ada@example.org")
         ([*TO, "--text", "x", "--on-doubt", "maybe"], ["on_doubt"]),
         ([*TO, "--text", "x", "--priority", "7"], ["--priority"]),
         ([*TO, "--text", "x", "--due-at", "tomorrow"], ["--due-at", "tomorrow"]),
-        ([*TO, "--text", "x", "--due-at", "2030-01-31T08:00:00"], ["due_at", "time zone"]),
+        ([*TO, "--text", "x", "--due-at", "2030-01-31T08:00:00"], ["--due-at", "time zone", "T08:00:00Z"]),
         ([*TO, "--text", "x", "--due-at", "2030-01-31T08:00:00Z", "--in", "5m"], ["either"]),
         ([*TO, "--text", "x", "--in", "soon"], ["--in", "soon"]),
         ([*TO, "--template", "t", "--text", "x"], ["template"]),

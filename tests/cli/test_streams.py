@@ -34,6 +34,23 @@ def test_a_full_disk_behind_stdout_is_told_in_one_line(redirected, outbox_db, ar
     assert redirected(">/dev/full", *args) == (1, "outbox: the answer could not be written: No space left on device\n")
 
 
+@pytest.mark.parametrize("option", ["--html", "--eml"])
+def test_a_preview_that_stdout_has_no_room_for_is_no_wrong_use(redirected, tmp_path, option):
+    (tmp_path / "hi.txt").write_text("Hello")
+    (tmp_path / "hi.html").write_text("<p>Hello</p>")
+    said = "outbox: the answer could not be written: No space left on device\n"
+    ran = redirected(">/dev/full", "preview", "hi", option, "-", OUTBOX_TEMPLATES=str(tmp_path))
+    assert ran == (1, said)
+
+
+def test_a_terminal_without_a_size_is_no_reason_to_show_nothing(shell, outbox_db):
+    assert "pending" in shell("status", COLUMNS="0", LINES="0").out
+
+
+def test_a_terminal_without_lines_is_shown_dashes(shell, outbox_db):
+    assert shell("status", PYTHONIOENCODING="ascii").out.splitlines()[1].startswith("---")
+
+
 def test_an_email_that_is_enqueued_is_exit_0_although_stdout_is_closed(redirected, outbox_db, sql):
     assert redirected(">&-", *SEND, "x") == (0, "")
     assert sql("SELECT count(*) FROM email_outbox") == [(1,)]

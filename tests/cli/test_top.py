@@ -18,14 +18,14 @@ ATTEMPT = "INSERT INTO email_attempt (outbox_id, attempt, recipient, outcome, co
 class Terminal:
     """`outbox top` on a terminal of its own."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, **environment):
         self.ours, self.theirs = pty.openpty()
         self.before = termios.tcgetattr(self.theirs)
         termios.tcsetwinsize(self.theirs, (40, 160))
         inherited = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "outbox", "top", *arguments],
-            stdin=self.theirs, stdout=self.theirs, stderr=self.theirs, env=inherited | {"TERM": "xterm"},
+            stdin=self.theirs, stdout=self.theirs, stderr=self.theirs, env=inherited | {"TERM": "xterm"} | environment,
         )  # fmt: skip
         self.said = b""
 
@@ -62,8 +62,8 @@ def terminal(database, monkeypatch):
     monkeypatch.setenv("OUTBOX_SMTP_URL", "smtp://127.0.0.1:1")
     started = []
 
-    def start(*arguments):
-        started.append(Terminal(*arguments))
+    def start(*arguments, **environment):
+        started.append(Terminal(*arguments, **environment))
         return started[-1]
 
     yield start
@@ -99,6 +99,19 @@ def test_a_database_that_fails_meanwhile_is_told_and_looked_at_again(terminal, e
     engine_sql("ALTER TABLE away RENAME TO email_poller")
     engine_sql("INSERT INTO email_poller (name, host, pid, version) VALUES ('poller-8', 'here', 1, '1.0')")
     top.again(b"poller-8")
+    top.press(b"q")
+    assert top.ended() == 0
+
+
+def test_a_dumb_terminal_is_shown_one_look(terminal):
+    top = terminal(TERM="dumb")
+    assert ENTER not in top.until(b"latest failures")
+    assert top.ended() == 0
+
+
+def test_a_terminal_whose_size_nobody_knows_is_shown_something(terminal):
+    top = terminal(COLUMNS="0", LINES="0")
+    top.until(b"q quits")
     top.press(b"q")
     assert top.ended() == 0
 
