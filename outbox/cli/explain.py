@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 SILENT = 20.0
 """Seconds after which a poller that counts as alive should have been seen again, twice."""
 
+FOR_A_PERSON = frozenset({"paused_by_hand", "paused_configuration", "not_configured"})
+"""Obstacles that no time and no poller clears away: they are told beside whatever else it waits for."""
+
 
 class Why(NamedTuple):
     """The answer."""
@@ -76,17 +79,22 @@ def why_not_sent(row: "Email", attempts: "Sequence[Attempt]", around: Circumstan
 
 
 def _why_pending(row: "Email", attempts: "Sequence[Attempt]", around: Circumstances) -> Why:
+    if row.expires_at and row.expires_at <= around.now:
+        return Why("expired", f"expired at {moment_text(row.expires_at)}; a poller will finish it, and not send it")
     if row.held:
         ways_on = f"`outbox release {row.id}` lets it go, `outbox cancel {row.id}` drops it"
         return Why("held", f"held: {row.last_error or 'no reason given'}; {ways_on}")
-    if row.expires_at and row.expires_at <= around.now:
-        return Why("expired", f"expired at {moment_text(row.expires_at)}; a poller will finish it, and not send it")
+    on_its_way = around.ways.obstacle(row, attempts, around.now)
+    besides = f"; and {on_its_way[1]}" if on_its_way and on_its_way[0] in FOR_A_PERSON else ""
     if row.due_at and row.due_at > around.now:
-        return _why_later(row, row.due_at, around)
+        code, text = _why_later(row, row.due_at, around)
+        return Why(code, f"{text}{besides}")
     late = format_duration((around.now - row.due_at).total_seconds()) if row.due_at else "0s"
-    found = _of_pollers(around) or around.ways.obstacle(row, attempts, around.now)
-    code, obstacle = found or ("next", "a poller will take it next")
-    return Why(code, f"due for {late}: {obstacle}")
+    if of_pollers := _of_pollers(around):
+        code, text = of_pollers
+        return Why(code, f"due for {late}: {text}{besides}")
+    code, text = on_its_way or ("next", "a poller will take it next")
+    return Why(code, f"due for {late}: {text}")
 
 
 def _why_later(row: "Email", due_at: datetime, around: Circumstances) -> Why:

@@ -1,9 +1,9 @@
 """Over which transport an email would go, and what is in its way there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
 
 from outbox.cli.output import moment_text
 from outbox.cli.pausing import pause_text
@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 
 CONFIGURATION = "configuration: "
 """How the reason of a pause begins that a person must end."""
+
+
+FOR_EVER = datetime.max.replace(tzinfo=UTC)
+"""When that ends which waits for a person."""
+
+
+class Obstacle(NamedTuple):
+    """Something in the way, and until when. Of several, the one that ends last is what an email waits for."""
+
+    until: datetime
+    code: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +49,9 @@ class Ways:
             return "not_configured", f"transport {row.transport!r} is not configured here (there is: {known})"
         else:
             own = self._stand_in(self._own(row), attempts)
-        return self._limit(row, own, now) or self._pause(own)
+        found = [*self._limits_of(row, own, now), *self._pause_of(own, now)]
+        last = max(found, key=lambda one: one.until, default=None)
+        return (last.code, last.text) if last else None
 
     def _own(self, row: "Email") -> str:
         """The row's choice, else that of the poller that routed it, else of the routes as they are set here."""
@@ -59,14 +73,18 @@ class Ways:
             return []
 
     def _stand_in(self, own: str, attempts: "Sequence[Attempt]") -> str:
-        """The one that stands in for a transport with a fault; never for an email that may have gone out already."""
-        here = self.transports.get(own)
-        if here is None or not here.reason or here.by_hand or any(a.outcome == "in_doubt" for a in attempts):
+        """The one that stands in for a transport with a fault; never for an email that may have gone out already. A
+        pause by hand is no fault."""
+        if not self._has_fault(own) or any(a.outcome == "in_doubt" for a in attempts):
             return own
         others = self.settings.transports[own].failover if own in self.settings.transports else ()
-        return next((name for name in others if name not in self.transports or not self.transports[name].reason), own)
+        return next((name for name in others if not self._has_fault(name)), own)
 
-    def _limit(self, row: "Email", own: str, now: datetime) -> tuple[str, str] | None:
+    def _has_fault(self, name: str) -> bool:
+        transport = self.transports.get(name)
+        return transport is not None and bool(transport.reason) and not transport.by_hand
+
+    def _limits_of(self, row: "Email", own: str, now: datetime) -> "Iterator[Obstacle]":
         domain = row.route if row.route and row.route.startswith("@") else None
         for name, code, whose in (
             (domain, "domain_limit", f"to recipients {domain}"),
@@ -76,15 +94,20 @@ class Ways:
                 rates = ", ".join(map(str, self.settings.limits.get(name, ())))
                 when = f"{moment_text(until)} (in {format_duration((until - now).total_seconds())})"
                 limit = f"the limit of {rates or 'emails'} {whose}"
-                return code, f"it waits for {limit}; the next one may go at {when}"
-        return None
+                yield Obstacle(until, code, f"it waits for {limit}; the next one may go at {when}")
 
-    def _pause(self, name: str) -> tuple[str, str] | None:
+    def _pause_of(self, name: str, now: datetime) -> "Iterator[Obstacle]":
         transport = self.transports.get(name)
         if transport is None or not transport.reason:
-            return None
+            return
         if paused := pause_text(transport):
-            wrong = transport.reason.startswith(CONFIGURATION)
-            code = "paused_by_hand" if transport.by_hand else "paused_configuration" if wrong else "paused"
-            return code, f"transport {name} is paused{paused}"
-        return "probation", f"transport {name} is on probation, one email at a time tries it: {transport.reason}"
+            text = f"transport {name} is paused{paused}"
+            if transport.by_hand:
+                yield Obstacle(FOR_EVER, "paused_by_hand", text)
+            elif transport.reason.startswith(CONFIGURATION):
+                yield Obstacle(FOR_EVER, "paused_configuration", text)
+            else:
+                yield Obstacle(transport.paused_until or now, "paused", text)
+            return
+        tried = f"transport {name} is on probation, one email at a time tries it: {transport.reason}"
+        yield Obstacle(now, "probation", tried)

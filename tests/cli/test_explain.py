@@ -142,6 +142,53 @@ def test_where_another_transport_stands_in_the_pause_is_no_reason():
     assert why(row, around(paused(), transports=transports), [doubt]).code == "paused"
 
 
+def test_a_stand_in_that_is_paused_by_hand_is_what_it_waits_for():
+    transports = {"default": {**URL, "failover": ["bulk", "third"]}, "bulk": URL, "third": URL}
+    here = around(paused(), paused("bulk", "paused by hand since noon", by_hand=True), transports=transports)
+    assert why(email(Status.PENDING, due=-5), here) == (
+        "paused_by_hand",
+        "due for 5s: transport bulk is paused by hand since noon; `outbox resume bulk` ends it",
+    )
+
+
+@pytest.mark.parametrize("reason", ["paused by hand since noon", "configuration: 535 no"])
+def test_a_limit_is_no_reason_where_a_person_must_act_first(reason):
+    by_hand = not reason.startswith("configuration")
+    here = around(paused(reason=reason, by_hand=by_hand), limits={"default": NOW + timedelta(days=1)})
+    assert why(email(Status.PENDING, due=-5), here).code == ("paused_by_hand" if by_hand else "paused_configuration")
+
+
+@pytest.mark.parametrize(("seconds", "code"), [(30, "paused"), (90, "rate_limit")])
+def test_of_a_limit_and_a_pause_the_one_that_ends_last_is_what_it_waits_for(seconds, code):
+    here = around(paused(), limits={"default": NOW + timedelta(seconds=seconds)})
+    assert why(email(Status.PENDING, due=-5), here).code == code
+
+
+@pytest.mark.parametrize(("domain", "own", "code"), [(60, 30, "domain_limit"), (30, 60, "rate_limit")])
+def test_of_two_limits_the_one_that_opens_last_is_what_it_waits_for(domain, own, code):
+    limits = {"@example.org": NOW + timedelta(seconds=domain), "default": NOW + timedelta(seconds=own)}
+    found = why(email(Status.PENDING, due=-5, route="@example.org"), around(limits=limits))
+    assert (found.code, found.text.endswith("(in 1m)")) == (code, True)
+
+
+def test_what_a_person_must_see_to_is_told_beside_whatever_else_it_waits_for():
+    by_hand = paused(reason="paused by hand since noon", by_hand=True)
+    besides = "; and transport default is paused by hand since noon; `outbox resume default` ends it"
+    for row, here, code in (
+        (email(Status.PENDING, due=60), around(by_hand), "scheduled"),
+        (email(Status.PENDING, due=60, last_error="450 later"), around(by_hand), "deferred"),
+        (email(Status.PENDING, due=-5), around(by_hand, pollers=()), "no_poller"),
+        (email(Status.PENDING, due=-5), around(by_hand, pollers=[poller(ago=25)]), "poller_silent"),
+    ):
+        found = why(row, here)
+        assert (found.code, found.text.endswith(besides)) == (code, True)
+
+
+def test_a_held_email_whose_time_is_over_will_not_be_sent():
+    row = email(Status.PENDING, due=9e9, held=True, expires_at=NOW - timedelta(seconds=1))
+    assert why(row, around()).code == "expired"
+
+
 def test_a_transport_that_is_not_configured_is_named_with_those_that_are():
     assert why(email(Status.PENDING, due=-5, transport="gone"), around()) == (
         "not_configured",
