@@ -31,8 +31,17 @@ class JsonFormatter(logging.Formatter):
         told.update((name, _finite(carried[name])) for name in FIELDS if name in carried)
         if record.exc_info:
             told["exception"] = self.formatException(record.exc_info)
-        # Half a surrogate pair is no UTF-8; ASCII has an escape for it.
-        return json.dumps(told, ensure_ascii=True, default=str)
+        line = json.dumps(told, ensure_ascii=True, default=str)  # whatever the encoding of stderr
+        return json.dumps(_whole(told), default=str) if "\\ud" in line else line
+
+
+def _whole(value: Any) -> Any:
+    """Without half surrogate pairs (undecodable bytes in a SQLite column): many readers refuse the line for one."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_whole(name): _whole(one) for name, one in value.items()}
+    return [_whole(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _finite(value: Any) -> Any:
@@ -40,11 +49,29 @@ def _finite(value: Any) -> Any:
     return None if value == math.inf else value
 
 
+class _ToStderr(logging.Handler):
+    """Writes to what stderr is at the moment: a progress bar takes its place for a while."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging.Handler."""
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")
+            sys.stderr.flush()
+        except Exception:  # noqa: BLE001  # as every handler of the library does
+            self.handleError(record)
+
+
+def logs_json() -> bool:
+    """Whether stderr is such that every line on it is a JSON object."""
+    return any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers)
+
+
 def set_up_logging(level: int, log_format: LogFormat) -> None:
     """Log lines on stderr, as every poller process writes them."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _ToStderr()
     if log_format is LogFormat.JSON:
         handler.setFormatter(JsonFormatter())
+        logging.captureWarnings(True)  # Python's own would be text
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-8s %(name)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])

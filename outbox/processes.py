@@ -221,6 +221,9 @@ def _run_child(child: _Child) -> None:
     except OutboxError as error:
         log.error("%s", error)  # noqa: TRY400  # as above; a database may come back, so the parent starts another
         sys.exit(1)
+    except Exception:
+        log.exception("the poller ended by an error that should not be; please report it")
+        sys.exit(1)
 
 
 def _end_with_parent() -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,8 @@ from outbox.core.text import clean_text
 
 if TYPE_CHECKING:
     from rich.text import Text
+
+log = logging.getLogger("outbox.command")
 
 PIPE_WIDTH = 200
 """Columns of text that is not written to a terminal."""
@@ -68,7 +71,12 @@ def give_up_stdout() -> None:
 
 
 def complain(text: str) -> None:
-    """One line on stderr, whatever is in `text`."""
+    """One line on stderr, whatever is in `text`; where the log is JSON, it is a line of the log."""
+    from outbox.log_format import logs_json
+
+    if logs_json():
+        log.error("%s", one_line(text))
+        return
     with suppress(OSError):  # the exit code still tells
         typer.echo(f"outbox: {one_line(text)}", err=True)
 

@@ -68,15 +68,16 @@ def run(
 
     After Ctrl-C a drain exits with 130: it was not done yet.
     """
+    from outbox.log_format import set_up_logging
+
     settings = settings_of(context, log_format=log_format, metrics_port=metrics_port, metrics_host=metrics_host)
+    set_up_logging(logging.getLevelNamesMapping()[log_level.upper()], settings.log_format)
     asyncio.run(_require_usable(settings, processes))
 
     def work() -> int:
-        from outbox.log_format import set_up_logging
         from outbox.processes import run_here, run_processes
         from outbox.systemd import Systemd
 
-        set_up_logging(logging.getLevelNamesMapping()[log_level.upper()], settings.log_format)
         systemd = Systemd.of(os.environ)
         if processes == 1:
             return run_here(settings, systemd, drain=drain)

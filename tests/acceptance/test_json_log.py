@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,36 @@ async def test_a_pause_is_an_event_and_one_by_hand_has_no_end(outbox, fill):
     assert paused["reason"].startswith("paused by hand since")
 
 
+async def test_what_ends_the_daemon_is_an_object_too(outbox, execute, database):
+    async def last(*arguments, **environment):
+        code, errors = await (await outbox("run", *arguments, "--log-format", "json", **environment)).ended()
+        told = [json.loads(line) for line in errors.splitlines()][-1]
+        assert (told["level"], told["logger"]) == ("error", "outbox.command")
+        return code, told["message"]
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, message = await last("--metrics-port", str(port))
+    assert (code, message.startswith(f"metrics_port: 127.0.0.1:{port} cannot be listened on")) == (2, True)
+    await execute("UPDATE outbox_alembic_version SET version_num = '0001'")
+    code, message = await last("--drain")
+    assert (code, message.endswith("run `outbox migrate`")) == (2, True)
+
+
+async def test_undecodable_bytes_are_no_reason_for_a_line_that_readers_refuse(
+    outbox, sqlite_database, execute, database
+):
+    if database != sqlite_database:
+        return
+    statement = (
+        "INSERT INTO email_outbox (to_addrs, body_text, tag) VALUES ('ada@example.org', 'x', CAST(x'ff' AS TEXT))"
+    )
+    await execute(statement)
+    _, errors = await (await outbox("run", "--drain", "--log-format", "json")).ended()
+    [attempt] = [event for event in events(errors) if event["event"] == "attempt"]
+    assert attempt["tag"] == "\ufffd"
+
+
 def line(message, *arguments, **fields):
     """What the formatter makes of one call."""
     return JsonFormatter().format(logging.makeLogRecord({"msg": message, "args": arguments, **fields}))
@@ -64,6 +95,7 @@ def test_a_line_stays_one_line_and_tells_no_field_that_is_not_in_the_table():
     said = line("two\nlines of %s", "\udcff", event="attempt", body_text="s3cret")
     assert "\n" not in said
     assert json.loads(said)["event"] == "attempt"
+    assert json.loads(said)["message"] == "two\nlines of \ufffd"
     assert "s3cret" not in said
 
 
