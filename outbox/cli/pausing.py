@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,7 +24,7 @@ def pause(context: typer.Context, transport: Name = None) -> None:
     names, changed = asyncio.run(_change(context, settings_of(context), transport, paused=True))
     for name in names:
         said = "is paused" if name in changed else "was paused by hand already"
-        typer.echo(one_line(f"{name} {said}; `outbox resume {name}` ends it"))
+        typer.echo(one_line(f"{name} {said}; `outbox resume {quote(name)}` ends it"))
 
 
 def resume(context: typer.Context, transport: Name = None) -> None:
@@ -60,17 +61,17 @@ def pause_text(transport: "TransportFacts") -> str | None:
     if not transport.paused:
         return None
     if transport.by_hand:
-        return f" {reason.removeprefix('paused ')}; `outbox resume {transport.name}` ends it"
+        return f" {reason.removeprefix('paused ')}; `outbox resume {quote(transport.name)}` ends it"
     until = f" until {moment_text(transport.paused_until)}: {reason}"
     if reason.startswith("configuration: "):
-        return f"{until}; mend it (`outbox check`), then `outbox resume {transport.name}`"
+        return f"{until}; mend it (`outbox check`), then `outbox resume {quote(transport.name)}`"
     return until
 
 
 def state_words(transport: "TransportFacts") -> tuple[str, str]:
     """How it is in a word or two, and when it is tried next."""
     if transport.by_hand:
-        return "paused by hand", f"after `outbox resume {transport.name}`"
+        return "paused by hand", f"after `outbox resume {quote(transport.name)}`"
     if transport.paused:
         wrong = (transport.reason or "").startswith("configuration: ")
         return "paused: configuration" if wrong else "paused", moment_text(transport.paused_until)

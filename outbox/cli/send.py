@@ -14,6 +14,7 @@ from outbox.cli.explain import look_around, why_not_sent
 from outbox.cli.output import complain, give_up_stdout, one_line
 from outbox.cli.rendering import context_of
 from outbox.core.duration import format_duration, parse_duration
+from outbox.core.errors import DatabaseError
 from outbox.core.status import FINAL, Status
 
 if TYPE_CHECKING:
@@ -143,6 +144,9 @@ def _due(due_at: str | None, delay: float | None) -> datetime | None:
 
 
 async def _send(settings: "Settings", email: "Email", wait: float | None) -> int:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from outbox.db.failure import told
     from outbox.enqueue import enqueue
 
     async with migrated_database(settings) as engine:
@@ -151,7 +155,11 @@ async def _send(settings: "Settings", email: "Email", wait: float | None) -> int
         _tell_id(id)
         if wait is None:
             return 0
-        return await _wait(engine, settings, id, wait)
+        try:
+            with told(engine.url, (SQLAlchemyError,)):
+                return await _wait(engine, settings, id, wait)
+        except DatabaseError as error:
+            raise DatabaseError(f"email {id} is enqueued, but what comes of it cannot be seen: {error}") from error
 
 
 async def _wait(engine: "AsyncEngine", settings: "Settings", id: int, patience: float) -> int:

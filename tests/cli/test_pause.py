@@ -50,6 +50,13 @@ def test_a_paused_email_says_why_it_is_not_sent(said, engine_sql):
     assert re.search(r": transport default is paused by hand since .*; `outbox resume default` ends it$", why)
 
 
+def test_the_command_that_ends_a_pause_can_be_copied_into_a_shell(said, tmp_path):
+    (tmp_path / "outbox.toml").write_text('[transports."my relay"]\nurl = "smtp://127.0.0.1:2"')
+    told = said("pause", "my relay")
+    assert told == "my relay is paused; `outbox resume 'my relay'` ends it"
+    assert "`outbox resume 'my relay'`" in said("status", "--check", code=1)
+
+
 def test_all_means_the_configured_ones_and_those_on_record(said, engine_sql):
     engine_sql("INSERT INTO email_transport (name) VALUES ('bulk')")
     assert said("pause").startswith("bulk is paused; `outbox resume bulk` ends it default is paused")

@@ -83,6 +83,15 @@ def test_waiting_without_a_poller_says_so_and_ends_with_the_reason(outbox, outbo
     assert "is not sent after 1ms" in last
 
 
+def test_a_database_that_goes_away_while_it_waits_leaves_no_doubt_that_the_email_is_enqueued(outbox, outbox_db, sql):
+    sql("DROP TABLE email_poller")
+    answer = outbox("send", *TO, "--text", "x", "--wait")
+    [(id_,)] = sql("SELECT id FROM email_outbox")
+    assert (answer.code, answer.out) == (2, f"{id_}\n")
+    assert answer.err.startswith(f"outbox: email {id_} is enqueued, but what comes of it cannot be seen: the database ")
+    assert answer.err.count("\n") == 1
+
+
 def test_waiting_tells_the_outcome_of_each_recipient(outbox, outbox_db, sql):
     id_ = int(outbox("send", *TO, "--text", "x", "--idempotency-key", "k").out)
     for recipient, outcome, code, reply in (

@@ -115,6 +115,11 @@ def test_every_service_of_compose_is_complete(compose):
         assert (ROOT / service["build"]).is_dir()
 
 
+def test_postgres_counts_as_healthy_only_when_others_can_reach_it(compose):
+    test = compose["services"]["postgres"]["healthcheck"]["test"]
+    assert test[:4] == ["CMD", "pg_isready", "--host", "127.0.0.1"]
+
+
 def test_the_settings_in_compose_are_settings_and_its_hosts_are_services(compose, monkeypatch):
     for service in ours(compose).values():
         for name, value in service["environment"].items():
