@@ -134,7 +134,8 @@ class Delivery:
             message = await self.composer.compose(row, to, files, skip)
         except ContentError as error:
             raise ContentError(fault_of(error, sensitive=row.sensitive)) from None
-        message = message._replace(urgent=True) if row.priority == URGENT else message
+        if row.sensitive or row.priority == URGENT:
+            message = message._replace(urgent=row.priority == URGENT, sensitive=row.sensitive)
         room.composed(len(message.content) + len(message.utf8_content or b""))
         return message
 

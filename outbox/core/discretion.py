@@ -35,5 +35,9 @@ def discreet(outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
 def _discreet(outcome: Outcome) -> Outcome:
     if outcome.kind is Kind.ACCEPTED or outcome.reply is None:
         return outcome
-    code, enhanced = outcome.reply.code, outcome.reply.enhanced
-    return outcome._replace(reply=Reply(code, f"{enhanced} {WITHHELD}" if enhanced else WITHHELD))
+    return outcome._replace(reply=withheld(outcome.reply))
+
+
+def withheld(reply: Reply) -> Reply:
+    """Its codes alone."""
+    return Reply(reply.code, f"{reply.enhanced} {WITHHELD}" if reply.enhanced else WITHHELD)

@@ -24,6 +24,8 @@ class Message(NamedTuple):
     """The form with raw UTF-8 header addresses (RFC 6532), only where an address has a non-ASCII local part."""
     urgent: bool = False
     """Whether it goes before others."""
+    sensitive: bool = False
+    """Whether no word may be kept of what a server says once it has seen the content, or a part of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from outbox.core.classify import Action, Judgement, Situation, Stage, Trouble, goes_on, judge
+from outbox.core.discretion import withheld
 from outbox.core.message import Message
 from outbox.core.outcome import Fault, Kind, Outcome, Scope
 from outbox.core.reply import Reply
@@ -24,6 +25,9 @@ OnRecord = Callable[[Mapping[str, Outcome]], Awaitable[bool]]
 LEASE_LOST = "the lease was lost before the final dot"
 NOT_ON_RECORD = "nothing more is sent before what was is on record"
 STOPPING = "the transport is stopping"
+
+_CONTENT_SEEN = {Stage.BODY, Stage.DOT}
+"""Where a server may quote it."""
 
 
 async def transact(
@@ -71,6 +75,7 @@ class _Transaction:
         self._turn = connection.wire.turn()
         self._timeouts = connection.settings.timeouts
         self._plan = plan_of(message, recipients, connection.features)
+        self._sensitive = message.sensitive
         self._still_owned = still_owned
         self._before_dot = before_dot
         self._fresh_tries = fresh_tries
@@ -269,6 +274,8 @@ class _Transaction:
         self.result.alone |= judgement.alone
         if judgement.action in {Action.FRESH, Action.PAUSE} and is_out_of_step(what):
             self.result.forget_replies()
+        if isinstance(what, Reply) and not what.positive and self._sensitive and self._stage in _CONTENT_SEEN:
+            what = withheld(what)
         reply = what if isinstance(what, Reply) else None
         note = "" if reply else f"{self._stage}: {what}"
         match judgement.action:

@@ -116,3 +116,17 @@ async def test_what_others_share_with_it_stays_and_what_waits_keeps_its_content(
     assert [row.outbox_id for row in users] == [waiting, other]
     [row] = await execute("SELECT body_text, erased FROM email_outbox WHERE id = :id", {"id": waiting})
     assert (row.body_text, bool(row.erased)) == (SECRET, False)
+
+
+@pytest.mark.parametrize("reply", ["451 4.7.1 too fast: {}", "550 5.4.5 Daily sending quota exceeded: {}"])
+async def test_what_pauses_a_transport_tells_no_word_of_a_server_that_has_seen_it(outbox, put, execute, smtpd, reply):
+    smtpd.faults = {"dot": reply.format(SECRET)}
+    id = await put(files=False)
+    _, errors = await (await outbox("run", "--drain", "--log-level", "debug")).ended()
+    said = [errors, str(await execute("SELECT last_error FROM email_outbox"))]
+    [transport] = await execute("SELECT reason FROM email_transport")
+    assert transport.reason.endswith(f"final dot: {reply[:9]} (words withheld: the email is sensitive)")
+    for arguments in (["status"], ["status", "--json"], ["show", str(id)], ["list"]):
+        out, _ = await (await outbox(*arguments)).process.communicate()
+        said.append(out.decode())
+    assert SECRET not in "".join(said)

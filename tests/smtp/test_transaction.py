@@ -276,6 +276,13 @@ async def test_an_answer_that_comes_before_the_dot_is_the_answer(scripted_smtpd)
     await connection.wire.closed()
 
 
+async def test_of_an_answer_amid_a_sensitive_message_the_codes_alone_are_kept(scripted_smtpd):
+    early = (b"DATA", b"354 go on\r\n552 5.3.4 too big: the code is 4711\r\n")
+    scripted_smtpd.play([*TO_DOT[:-1], early])
+    done, _ = await sent_once(scripted_smtpd, MESSAGE._replace(sensitive=True))
+    assert str(done.outcomes[ADA].reply) == "552 5.3.4 (words withheld: the email is sensitive)"
+
+
 @pytest.mark.smtpd(mail="421 4.7.0 too many connections")
 async def test_a_new_connection_turned_away_is_a_fault_of_the_transport(smtpd):
     done, usable = await sent_once(smtpd)
