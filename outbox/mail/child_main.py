@@ -143,7 +143,8 @@ def _reply(row: Claimed, files: Sequence[AttachedFile], ground: Ground) -> Itera
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001  # a bug of ours; it is told, and the next row has its turn
-        traceback.print_exc()
+        if not row.sensitive:  # which it quotes
+            traceback.print_exc()
         return trouble_reply({"bug": clean_text(f"{type(error).__name__}: {error}", 200)})
     return message_reply(composed.sender, composed.content, composed.utf8_content)
 

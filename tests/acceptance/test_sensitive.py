@@ -1,6 +1,7 @@
 """The content of a sensitive email: gone in the write that ends it, whatever its end, and never seen anywhere else."""
 
 import json
+import os
 
 import pytest
 
@@ -9,6 +10,14 @@ from outbox import Attachment, Email, enqueue
 SECRET = "hush-4711"
 FILE = SECRET.encode() * 1000
 DOTS = {"spam@example.org": f"554 5.7.1 spam found: {SECRET}", "later@example.org": f"451 4.7.1 {SECRET}?"}
+BUG = """
+import sys
+if "outbox.mail.child_main" in sys.orig_argv:
+    from outbox.mail import compose
+    def text_field(name, text):
+        raise RuntimeError(text)
+    compose.text_field = text_field
+"""
 RECIPIENTS = {"nobody@example.org": "550 5.1.1 no such user", "grey@example.org": "450 4.2.0 greylisted"}
 
 
@@ -130,3 +139,22 @@ async def test_what_pauses_a_transport_tells_no_word_of_a_server_that_has_seen_i
         out, _ = await (await outbox(*arguments)).process.communicate()
         said.append(out.decode())
     assert SECRET not in "".join(said)
+
+
+@pytest.mark.parametrize("sensitive", [True, False])
+async def test_a_bug_in_the_process_that_composes_is_told_without_a_word_of_it(
+    outbox, engine, execute, smtpd, tmp_path, sensitive
+):
+    (tmp_path / "sitecustomize.py").write_text(BUG)
+    (tmp_path / "hi.txt").write_text("Hi")
+    (tmp_path / "hi.subject.txt").write_text("é {{ code }}")
+    email = {"template": "hi", "context": {"code": SECRET}, "sensitive": sensitive, "max_attempts": 1}
+    async with engine.begin() as connection:
+        await enqueue(connection, Email(to="ada@example.org", **email))
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    process = await outbox("run", "--drain", PYTHONPATH=path, OUTBOX_TEMPLATES=str(tmp_path))
+    _, errors = await process.ended()
+    [row] = await execute("SELECT status, last_error FROM email_outbox")
+    assert row.status == "failed"
+    assert "internal error, please report it: RuntimeError" in row.last_error
+    assert (SECRET in errors, SECRET in row.last_error) == (not sensitive, not sensitive)
