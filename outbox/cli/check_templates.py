@@ -20,20 +20,42 @@ async def check_templates(settings: "Settings") -> AsyncIterator[Finding]:
     from outbox.mail.templates import Templates
 
     templates = Templates(settings.templates)
-    faults = templates.compile_all()
-    for fault in faults:
-        yield Finding("templates", fault, good=False)
-    if faults:
+    if not templates.folder.path.is_dir():
+        text = f"template folder {str(templates.folder.path)!r} does not exist; set OUTBOX_TEMPLATES"
+        yield Finding("templates", text, good=False)
         return
-    for file in templates.catalogues.outdated():
-        text = f"{file} does not say what the .po beside it says, and is what is read; compile it again, or remove it"
-        yield Finding("templates", text, warning=True)
-    names = templates.folder.names()
     async with drafts(settings, templates) as made:
+        readable = True
+        async for finding in _files(templates, made):
+            readable = readable and finding.good
+            yield finding
+        if not readable:
+            return
+        names = templates.folder.names()
         for name in names:
             for finding in await _template(templates, made, name):
                 yield finding
     yield Finding("templates", f"{len(names)} in {settings.templates}")
+
+
+async def _files(templates: "Templates", made: Drafts) -> AsyncIterator[Finding]:
+    """What is wrong with single files."""
+    for file in templates.folder.files():
+        try:
+            await made.ask(file, "file", file)
+        except (ContentError, NotNowError) as error:
+            yield Finding("templates", str(error), good=False)
+    for language in templates.catalogues.languages():
+        try:
+            outdated = await made.ask(f"locale/{language}", "language", language)
+        except (ContentError, NotNowError) as error:
+            yield Finding("templates", str(error), good=False)
+            continue
+        for file in outdated:
+            text = (
+                f"{file} does not say what the .po beside it says, and is what is read; compile it again, or remove it"
+            )
+            yield Finding("templates", text, warning=True)
 
 
 async def _template(templates: "Templates", made: Drafts, name: str) -> list[Finding]:
@@ -65,12 +87,11 @@ async def _in_language(templates: "Templates", made: Drafts, name: str, language
         text = f"it has no sample; with {name}.sample.json beside it, it is rendered here and by `outbox preview`"
         return [Finding(subject, text, warning=True)]
     file, values = sample
-    missing, unused = _compared(templates, name, language, set(values))
-    found = [
-        *_named(subject, f"used, but not in {file}", missing),
-        *_named(subject, f"in {file}, but never used", unused),
-    ]
+    found: list[Finding] = []
     try:
+        missing, unused = await _compared(made, name, language, set(values))
+        found += _named(subject, f"used, but not in {file}", missing)
+        found += _named(subject, f"in {file}, but never used", unused)
         await made.compose(name, values, language)
     except (ContentError, NotNowError) as error:
         return [Finding(subject, str(error), good=False), *found]
@@ -82,10 +103,10 @@ def _named(subject: str, what: str, names: list[str]) -> Iterator[Finding]:
         yield Finding(subject, f"{what}: {', '.join(names)}", warning=True)
 
 
-def _compared(templates: "Templates", name: str, language: str | None, given: set[str]) -> tuple[list[str], list[str]]:
-    """What the sample lacks, and what it has for nothing."""
-    from outbox.mail.survey import ALWAYS_THERE, uses_of
+async def _compared(made: Drafts, name: str, language: str | None, given: set[str]) -> tuple[list[str], list[str]]:
+    """What the sample lacks, and what it has for nothing. Raises ContentError, NotNowError."""
+    from outbox.mail.survey import ALWAYS_THERE
 
-    uses = uses_of(templates, name, language)
-    unused = given - uses.names - ALWAYS_THERE if uses.complete else set()
-    return sorted(uses.names - given), sorted(unused)
+    names, complete = await made.ask(f"template {name!r}", "uses", name, language)
+    unused = given - set(names) - ALWAYS_THERE if complete else set()
+    return sorted(set(names) - given), sorted(unused)

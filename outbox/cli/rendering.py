@@ -52,6 +52,10 @@ class Drafts:
         row = Claimed(**columns)
         return await self._composer.compose(row, addressees(row), (), ())
 
+    async def ask(self, user: str, *question: str | None) -> Any:
+        """See Composer."""
+        return await self._composer.ask(user, question)
+
 
 @asynccontextmanager
 async def drafts(settings: "Settings", templates: "Templates") -> AsyncIterator[Drafts]:

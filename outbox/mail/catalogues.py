@@ -54,16 +54,17 @@ class Catalogues:
             return []
         return sorted(folder.name for folder in self._folder.iterdir() if self._files(folder.name))
 
-    def outdated(self) -> list[str]:
+    def outdated(self, language: str) -> list[str]:
         """The compiled files that do not say what the sources beside them say: these are not read."""
-        compiled = [file for file in self._folder.glob("*/LC_MESSAGES/*.mo") if file.with_suffix(".po").is_file()]
-        return [file.relative_to(self._folder.parent).as_posix() for file in sorted(compiled) if not _up_to_date(file)]
+        compiled = [path for path in (Path(file.path) for file in self._files(language)) if path.suffix == ".mo"]
+        told = [path for path in compiled if path.with_suffix(".po").is_file() and not _up_to_date(path)]
+        return [path.relative_to(self._folder.parent).as_posix() for path in told]
 
     def _files(self, variant: str) -> list[_File]:
         """The catalogues of one language, in the order of their names."""
         try:
             with os.scandir(self._folder / variant / "LC_MESSAGES") as entries:
-                found = {entry.name: entry for entry in entries if entry.name.endswith((".mo", ".po"))}
+                found = {e.name: e for e in entries if e.name.endswith((".mo", ".po")) and e.is_file()}
                 kept = (
                     entry
                     for name, entry in sorted(found.items())
@@ -104,10 +105,11 @@ class _PoError(Exception):
 
 def _up_to_date(compiled: Path) -> bool:
     try:
-        source = _compiled(compiled.with_suffix(".po").read_bytes())
-    except (_PoError, ValueError):
+        return _said(compiled.read_bytes()) == _said(_compiled(compiled.with_suffix(".po").read_bytes()))
+    except MemoryError:  # as above
+        raise
+    except Exception:  # noqa: BLE001  # whatever is wrong with the source, it does not say the same
         return False
-    return _said(compiled.read_bytes()) == _said(source)
 
 
 def _said(compiled: bytes) -> dict[object, object]:

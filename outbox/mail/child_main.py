@@ -25,6 +25,7 @@ from outbox.mail.addressees import addressees
 from outbox.mail.compose import Ground, compose
 from outbox.mail.frames import (
     TIME_IS_UP,
+    Question,
     map_progress,
     message_reply,
     read_frame,
@@ -123,9 +124,9 @@ def _serve(requests: io.BufferedIOBase, parent: _Parent, ground: Ground) -> bool
         request = read_request(requests)
         if request is None:
             return False
-        row, files, seconds = request
+        asked, files, seconds = request
         signal.setitimer(signal.ITIMER_PROF, seconds)
-        answer = _reply(row, files, ground)
+        answer = _reply(asked, files, ground)
         signal.setitimer(signal.ITIMER_PROF, 0)
     except MemoryError:
         parent.answer(trouble_reply({"out_of_memory": True}))
@@ -135,18 +136,28 @@ def _serve(requests: io.BufferedIOBase, parent: _Parent, ground: Ground) -> bool
     return True
 
 
-def _reply(row: Claimed, files: Sequence[AttachedFile], ground: Ground) -> Iterator[bytes]:
+def _reply(asked: Claimed | Question, files: Sequence[AttachedFile], ground: Ground) -> Iterator[bytes]:
     try:
-        composed = compose(row, addressees(row), files, ground)
+        if not isinstance(asked, Claimed):
+            return trouble_reply({"found": _found(asked, ground)})
+        composed = compose(asked, addressees(asked), files, ground)
     except ContentError as error:
         return trouble_reply({"error": str(error)})
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001  # a bug of ours; it is told, and the next row has its turn
-        if not row.sensitive:  # which it quotes
+        if not (isinstance(asked, Claimed) and asked.sensitive):  # which it quotes
             traceback.print_exc()
         return trouble_reply({"bug": clean_text(f"{type(error).__name__}: {error}", 200)})
     return message_reply(composed.sender, composed.content, composed.utf8_content)
+
+
+def _found(question: Question, ground: Ground) -> Any:
+    from outbox.mail.survey import answer
+
+    if ground.templates is None:
+        raise ContentError("no template folder is configured; set OUTBOX_TEMPLATES")
+    return answer(ground.templates, question)
 
 
 def _ground(settings: dict[str, Any]) -> Ground:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from outbox.core.address import Mailbox
 from outbox.core.claim import AttachedFile, Claimed
@@ -18,7 +18,7 @@ from outbox.mail.addressees import Addressees
 from outbox.mail.child import ChildSettings
 from outbox.mail.children import Children
 from outbox.mail.compose import Composed, Ground, compose
-from outbox.mail.frames import request_of
+from outbox.mail.frames import Question, Reply, question_of, request_of
 from outbox.mail.signing import Signer
 from outbox.mail.signing_key import KeyFile, read_key_files
 
@@ -103,6 +103,15 @@ class Composer:
             utf8_content=composed.utf8_content,
         )
 
+    async def ask(self, user: str, question: Question) -> Any:
+        """The answer to a question about the templates, by a child: to read one may take as long as to render it.
+
+        Raises ContentError, which begins with `user` where it ran over its bounds; NotNowError.
+        """
+        reply = await self._children.ask(user, 0, (question_of(question), ()), patient=False)
+        _raise_trouble(reply)
+        return reply.trouble["found"]
+
     def abort(self) -> None:
         """End what is being composed; it ends as not tried."""
         self._children.abort()
@@ -124,11 +133,15 @@ class Composer:
         # Large content takes its time but comes to an end, so it waits for a child instead of being postponed.
         patient = user.startswith("email ")
         reply = await self._children.ask(user, size, request_of(row, files), patient=patient)
-        if error := reply.trouble.get("error"):
-            raise ContentError(clean_text(str(error)))
-        if bug := reply.trouble.get("bug"):
-            raise RuntimeError(bug)
+        _raise_trouble(reply)
         return Composed(reply.sender, reply.content, reply.utf8_content)
+
+
+def _raise_trouble(reply: Reply) -> None:
+    if error := reply.trouble.get("error"):
+        raise ContentError(clean_text(str(error)))
+    if bug := reply.trouble.get("bug"):
+        raise RuntimeError(bug)
 
 
 @lru_cache(maxsize=1024)

@@ -39,13 +39,16 @@ _OTHERS: dict[str, Any] = {field.name: None for field in fields(Claimed)} | {"hi
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a child answers: a message, or in `trouble` what is wrong."""
+    """What a child answers: a message, or in `trouble` what is wrong, or what it has found."""
 
     sender: str
     content: bytes
     utf8_content: bytes | None
     trouble: dict[str, Any] = field(default_factory=dict)
 
+
+Question = tuple[str | None, ...]
+"""What is asked about the templates themselves: see `survey.answer`."""
 
 Bulk = Sequence[str | bytes]
 """What is too large to travel in one piece."""
@@ -60,6 +63,11 @@ def request_of(row: Claimed, files: Sequence[AttachedFile]) -> tuple[bytes, Bulk
         columns[place] = None
     named = [(file.filename, file.content_type, file.cid) for file in files]
     return marshal.dumps((columns, row.created_at.isoformat(), large, named)), bulk
+
+
+def question_of(question: Question) -> bytes:
+    """A request that is no row."""
+    return marshal.dumps(question)
 
 
 def settings_of(settings: dict[str, Any]) -> bytes:
@@ -109,12 +117,15 @@ def read_frame(stream: BufferedIOBase) -> tuple[Any, float] | None:
     return marshal.loads(stream.read(length)), seconds  # noqa: S302  # from our parent
 
 
-def read_request(stream: BufferedIOBase) -> tuple[Claimed, list[AttachedFile], float] | None:
-    """The next row, its files, and the seconds it may take; None at the end."""
+def read_request(stream: BufferedIOBase) -> tuple[Claimed | Question, list[AttachedFile], float] | None:
+    """The next row, its files, and the seconds it may take; or a question. None at the end."""
     found = read_frame(stream)
     if found is None:
         return None
-    (values, created_at, large, named), seconds = found
+    asked, seconds = found
+    if isinstance(asked[0], str):
+        return asked, [], seconds
+    values, created_at, large, named = asked
     for place in large:
         values[place] = _read_chunks(stream).decode("utf-8", "surrogatepass")
     files = [AttachedFile(name, _read_chunks(stream), content_type, cid) for name, content_type, cid in named]

@@ -1,12 +1,17 @@
-"""What a template asks of its context, found by reading it and what it extends and includes, not by rendering."""
+"""What can be said of templates without rendering them: whether they can be read, and what they ask of their context.
+
+To read one may take as long as to render it: what is constant in it is computed then. So a child does it.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from jinja2 import meta, nodes
 from jinja2.exceptions import TemplateError
 
 from outbox.mail.folder import ENDINGS
+from outbox.mail.frames import Question
 from outbox.mail.language import language_of
 from outbox.mail.templates import Templates
 
@@ -20,6 +25,26 @@ class Uses:
     names: set[str] = field(default_factory=set)
     complete: bool = True
     """False where a file is included whose name is made while rendering: it may use anything."""
+
+
+def answer(templates: Templates, question: Question) -> Any:
+    """The answer to a question, as JSON has it. Raises ContentError.
+
+    - `file`, its name: nothing, where it can be compiled;
+    - `language`, its folder's name: its catalogues that are outdated, where all can be read;
+    - `uses`, the name of a template, a language: the names that it uses, and whether these are all.
+    """
+    match question:
+        case "file", str(file):
+            templates.compile(file)
+            return None
+        case "language", str(language):
+            templates.catalogues.of([language])
+            return templates.catalogues.outdated(language)
+        case "uses", str(name), locale:
+            uses = uses_of(templates, name, locale)
+            return sorted(uses.names), uses.complete
+    raise ValueError(f"no such question: {question}")
 
 
 def languages_of(templates: Templates, name: str) -> list[str | None]:

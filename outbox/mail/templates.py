@@ -65,22 +65,14 @@ class Templates:
                 raise ContentError(f"{file}: the subject has a line break")
         return Content(subject, text, html)
 
-    def compile_all(self) -> list[str]:
-        """What is wrong with the syntax of any file, a line each; empty where all is well."""
-        if not self.folder.path.is_dir():
-            return [f"template folder {str(self.folder.path)!r} does not exist; set OUTBOX_TEMPLATES"]
-        faults = []
-        for file in self.folder.files():
-            try:
-                self.environment.get_template(file)
-            except Exception as error:  # noqa: BLE001  # a template is a program and can raise anything
-                faults.append(str(self._told(file, error)))
-        for language in self.catalogues.languages():
-            try:
-                self.catalogues.of([language])
-            except ContentError as error:
-                faults.append(str(error))
-        return faults
+    def compile(self, file: str) -> None:
+        """Raises ContentError for what is wrong with the syntax of `file`."""
+        try:
+            self.environment.get_template(file)
+        except MemoryError:  # as below
+            raise
+        except Exception as error:  # a template is a program and can raise anything
+            raise self._told(file, error) from error
 
     def _render(self, name: str, variants: tuple[str, ...], ending: str, values: Mapping[str, Any]) -> str | None:
         """The rendered file for the first of `variants` that has one, or the one without; None where there is none."""

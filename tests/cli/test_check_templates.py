@@ -1,6 +1,7 @@
 """`check` renders every template with its sample, in every language, and names what does not fit."""
 
 import io
+import os
 
 import pytest
 from babel.messages.mofile import write_mo
@@ -132,3 +133,71 @@ def test_a_broken_sample_or_catalogue_is_a_fault(lines):
     ]
     [fault] = lines({"locale/de/LC_MESSAGES/messages.po": f"{PO}hello"})
     assert fault.startswith("✗ templates: locale/de/LC_MESSAGES/messages.po line 4: ")
+
+
+def test_a_file_that_takes_too_long_to_be_read_is_given_up_and_named(lines, monkeypatch):
+    monkeypatch.setenv("OUTBOX_RENDER_TIMEOUT", "500ms")
+    assert lines({"a.txt": "{{ 9 ** (9 ** 9) }}", "b.txt": "{{", "hi.txt": "{% include 'a.txt' %}"}) == [
+        "✗ templates: a.txt: took longer than 0.5 s",
+        "✗ templates: b.txt line 1: unexpected 'end of template'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [
+        ("{{ 'x' * 3000000000 }}", "template a: template 'a'"),
+        ("{% set a = ['x' * 1000] * 300000 %}{{ a | join }}", "templates: a.txt"),  # when it is read
+    ],
+)
+def test_a_template_that_eats_memory_is_given_up_and_named(lines, source, named):
+    said, *_ = lines({"a.txt": source, "a.sample.json": "{}"})
+    assert said == f"✗ {named}: needed more than 512 MiB"
+
+
+def test_a_template_that_takes_too_long_in_each_language_is_given_up_in_each(lines, monkeypatch):
+    monkeypatch.setenv("OUTBOX_RENDER_TIMEOUT", "500ms")
+    endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    files = {
+        "a.txt": endless,
+        "a.sample.json": "{}",
+        "b.txt": "x",
+        "b.sample.json": "{}",
+        "a.de.txt": "x",
+        "a.fr.txt": endless,
+    }
+    assert lines(files) == [
+        "✗ template a (no locale): template 'a': took longer than 0.5 s",
+        "✗ template a (fr): template 'a': took longer than 0.05 s",
+        "✓ templates: 2 in templates",
+    ]
+
+
+@pytest.mark.parametrize("header", ["Content-Type: text/plain; charset=klingon", "Plural-Forms: nplurals=2; plural=("])
+def test_whatever_is_wrong_with_a_source_its_catalogue_is_outdated(lines, tmp_path, header):
+    folder = tmp_path / "templates" / "locale" / "de" / "LC_MESSAGES"
+    folder.mkdir(parents=True)
+    with (folder / "messages.mo").open("wb") as file:
+        write_mo(file, read_po(io.BytesIO(f'{PO}msgid "Hello"\nmsgstr "Hallo"\n'.encode())))
+    source = f'msgid ""\nmsgstr "{header}\\n"\n\nmsgid "Hi"\nmsgid_plural "His"\nmsgstr[0] "Hallo"\nmsgstr[5] "x"\n'
+    warning, _ = lines({"locale/de/LC_MESSAGES/messages.po": source})
+    assert warning.startswith("! templates: locale/de/LC_MESSAGES/messages.mo does not say what the .po beside it says")
+
+
+def test_a_catalogue_that_takes_too_long_to_be_read_is_given_up_and_named(lines, monkeypatch):
+    monkeypatch.setenv("OUTBOX_RENDER_TIMEOUT", "500ms")
+    source = 'msgid ""\nmsgstr "Plural-Forms: nplurals=99999999999; plural=n\\n"\n\nmsgid "a"\nmsgid_plural "b"\n'
+    [fault] = lines({"locale/de/LC_MESSAGES/messages.po": f'{source}msgstr[0] "c"\n', "a.txt": "x"})
+    assert fault.startswith("✗ templates: locale/de: ")
+
+
+def test_what_is_no_file_is_no_catalogue(lines, tmp_path):
+    folder = tmp_path / "templates" / "locale" / "de" / "LC_MESSAGES"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "messages.po")
+    assert lines({"a.txt": "x", "a.sample.json": "{}"}) == ["✓ templates: 1 in templates"]
+
+
+def test_a_folder_that_is_not_there_is_a_fault(lines):
+    [fault] = lines({})
+    assert fault.endswith("templates' does not exist; set OUTBOX_TEMPLATES")

@@ -50,7 +50,8 @@ class Nesting(HTMLParser):
 def test_there_are_the_three_notifications_every_product_has():
     templates = Templates(DEMO / "templates")
     assert templates.folder.names() == sorted(CONTEXTS)
-    assert templates.compile_all() == []
+    for file in templates.folder.files():
+        templates.compile(file)
 
 
 @pytest.mark.parametrize("name", CONTEXTS)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -159,18 +160,19 @@ def test_names_lists_what_can_be_rendered(folder):
     assert templates.render("orders/paid", {}, None).html == ""
 
 
-def test_compile_all_tells_every_syntax_error(folder):
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("_d.txt", "_d.txt line 1: unexpected 'end of template'"),
+        ("a.html", "a.html line 1: Expected an expression, got 'end of statement block'"),
+        ("b.txt", None),
+        ("c.de.txt", "c.de.txt line 2: No filter named 'no'."),
+    ],
+)
+def test_compiling_a_file_tells_its_syntax_error(folder, file, said):
     templates = folder.write(a__html="{% if %}", b__txt="fine {{ undefined }}", c__de__txt="\n{{ 1|no }}", _d__txt="{{")
-    assert templates.compile_all() == [
-        "_d.txt line 1: unexpected 'end of template'",
-        "a.html line 1: Expected an expression, got 'end of statement block'",
-        "c.de.txt line 2: No filter named 'no'.",
-    ]
-
-
-def test_compile_all_says_that_the_folder_is_missing(tmp_path):
-    (fault,) = Templates(tmp_path / "nowhere").compile_all()
-    assert "does not exist; set OUTBOX_TEMPLATES" in fault
+    with nullcontext() if said is None else pytest.raises(ContentError, match=f"^{re.escape(said)}$"):
+        templates.compile(file)
 
 
 def test_a_row_with_a_template_becomes_its_message(folder):

@@ -8,6 +8,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 from outbox.core.errors import ContentError
+from outbox.mail.survey import answer
 from outbox.mail.templates import Templates
 
 HEAD = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=utf-8\\nPlural-Forms: nplurals=2; plural=(n != 1);\\n"\n\n'
@@ -150,8 +151,8 @@ def test_a_broken_catalogue_is_told_by_file_and_line(folder, name, content, said
     with pytest.raises(ContentError, match=rf"^locale/de/LC_MESSAGES/{said}$"):
         templates.render("hi", {}, "de")
     assert templates.render("hi", {}, "fr").text == "x"
-    (fault,) = templates.compile_all()
-    assert fault.startswith(f"locale/de/LC_MESSAGES/{name}")
+    with pytest.raises(ContentError, match=rf"^locale/de/LC_MESSAGES/{name}"):
+        answer(templates, ("language", "de"))
 
 
 def test_a_translation_with_a_wrong_name_is_told_by_file_and_line_of_the_template(folder):
