@@ -12,6 +12,7 @@ from outbox.cli.access import settings_of
 from outbox.cli.output import one_line
 from outbox.cli.rendering import context_of, drafts
 from outbox.core.errors import ContentError, SettingsError
+from outbox.core.names import template_fault
 
 if TYPE_CHECKING:
     from email.message import EmailMessage
@@ -38,14 +39,14 @@ def preview(
     try:
         given = None if values is None else context_of(values)
         content = asyncio.run(_content(settings, template, given, locale))
+        if html is not None:
+            _write("--html", html, _html(template, content).encode())
+        if eml is not None:
+            _write("--eml", eml, content)
+        if browser:
+            _open(_html(template, content))
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error), ctx=context) from error
-    if html is not None:
-        _write(context, html, _html(template, content).encode())
-    if eml is not None:
-        _write(context, eml, content)
-    if browser:
-        _open(_html(template, content))
     if text:
         typer.echo(_part(content, "plain"), nl=False)
     elif html is None and eml is None and not browser:
@@ -60,6 +61,8 @@ async def _content(settings: "Settings", name: str, given: dict[str, Any] | None
 
     if settings.templates is None:
         raise SettingsError("no template folder is configured; set OUTBOX_TEMPLATES")
+    if fault := template_fault(name):
+        raise ContentError(fault)
     templates = Templates(settings.templates)
     sample = templates.folder.sample(name, language_of(locale).variants) if given is None else None
     values = sample[1] if sample else given
@@ -91,17 +94,18 @@ def _html(template: str, content: bytes) -> str:
     return html
 
 
-def _write(context: typer.Context, file: str, octets: bytes) -> None:
+def _write(option: str, file: str, octets: bytes) -> None:
     if file == "-":
         sys.stdout.flush()
         sys.stdout.buffer.write(octets)
         sys.stdout.buffer.flush()
         return
     try:
-        Path(file).write_bytes(octets)
+        with open(file, "wb") as there:  # noqa: PTH123  # of an empty name, Path makes this folder
+            there.write(octets)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise typer.BadParameter(f"cannot write it: {why}: {file!r}", ctx=context) from error
+        raise ValueError(f"{option} {file!r} cannot be written: {why}") from None
 
 
 def _open(html: str) -> None:

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from outbox.core.errors import SettingsError
@@ -83,16 +82,32 @@ def _sender(settings: "Settings") -> "Mailbox":
 
 def context_of(text: str) -> dict[str, Any]:
     """The value of `--context`: a JSON object, or the name of a file with one. Raises ValueError, which names it."""
-    if not text.lstrip().startswith("{"):
-        try:
-            text = Path(text).read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise ValueError(f"--context {text!r} is neither a JSON object nor a file with one: {why}") from None
+    if text.lstrip().startswith("{"):
+        return _json_object("--context", text)
     try:
-        context = json.loads(text)
+        with open(text, encoding="utf-8") as file:  # noqa: PTH123  # of an empty name, Path makes this folder
+            found = file.read()
+    except (OSError, ValueError) as error:
+        if _is_json(text):
+            return _json_object("--context", text)  # which says what it is instead
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"--context {text!r} is neither a JSON object nor a file with one: {why}") from None
+    return _json_object(f"--context {text!r}", found)
+
+
+def _json_object(where: str, text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"--context is not JSON: {error}") from None
-    if not isinstance(context, dict):
-        raise ValueError(f"--context must be a JSON object, {{…}}, not {type(context).__name__}")  # noqa: TRY004  # wrong input, like the others here
-    return context
+        raise ValueError(f"{where} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{where} must be a JSON object, {{…}}, not {type(found).__name__}")  # noqa: TRY004  # wrong input, like the others here
+    return found
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -14,7 +14,7 @@ from outbox.cli.explain import look_around, why_not_sent
 from outbox.cli.output import complain, give_up_stdout, one_line
 from outbox.cli.rendering import context_of
 from outbox.core.duration import format_duration, parse_duration
-from outbox.core.errors import DatabaseError
+from outbox.core.errors import ContentError, DatabaseError
 from outbox.core.status import FINAL, Status
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ def send(
             tag=tag,
             sensitive=sensitive,
         )
-    except (ValueError, OSError) as error:
+        _check_names(settings, email)
+    except (ContentError, ValueError, OSError) as error:
         raise typer.BadParameter(str(error), ctx=context) from error
     raise typer.Exit(asyncio.run(_send(settings, email, timeout if wait else None)))
 
@@ -114,6 +115,24 @@ def _email(*, attach: list[Path], **columns: Any) -> "Email":
     return Email(**columns, attachments=[Attachment.from_path(path) for path in attach])
 
 
+def _check_names(settings: "Settings", email: "Email") -> None:
+    """Raises ContentError for a transport or a template that a poller with these settings would not find. Where they
+    have none, the poller's are others."""
+    known = settings.transports
+    if email.transport and known and email.transport not in known:
+        raise ContentError(f"transport {email.transport!r} is not configured (there is: {', '.join(sorted(known))})")
+    if email.template is None or settings.templates is None:
+        return
+    from outbox.mail.folder import Folder
+    from outbox.mail.language import language_of
+
+    folder, name, variants = Folder(settings.templates), email.template.strip(), language_of(email.locale).variants
+    if not folder.has(name, variants):
+        raise folder.missing(name)
+    if not (email.subject or folder.exists(folder.nearest(f"{name}.subject.txt", variants))):
+        raise ContentError(f"template {name!r} gives no subject ({name}.subject.txt); give one by --subject")
+
+
 def _headers(lines: list[str]) -> dict[str, Any] | None:
     """`Name: value` lines; a name that comes twice has a list."""
     headers: dict[str, Any] = {}
@@ -121,7 +140,7 @@ def _headers(lines: list[str]) -> dict[str, Any] | None:
         name, colon, value = line.partition(":")
         if not colon:
             raise ValueError(f"--header {line!r} is not of the form 'Name: value'")
-        if name in headers:
+        if name.lower() in (known.lower() for known in headers):
             raise ValueError(f"--header {name!r} is given twice")
         headers[name] = value.strip()
     return headers or None

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from outbox.core.address import parse_list, parse_mailbox
 from outbox.core.errors import AddressError
 from outbox.core.headers import header_fault
+from outbox.core.names import locale_fault, template_fault
 from outbox.core.text import CONTROL
 from outbox.db.types import utc
 
@@ -70,6 +71,20 @@ def line(name: str, value: str | None) -> str | None:
     """One line of text, such as a header's value."""
     if value is not None and CONTROL.search(_text(name, value)):
         raise ValueError(f"{name} contains a control character or line break")
+    return value
+
+
+def template(name: str, value: str | None) -> str | None:
+    """The name of a template, wherever that will be looked for."""
+    if value is not None and (fault := template_fault(_text(name, value).strip())):
+        raise ValueError(fault)
+    return value
+
+
+def locale(name: str, value: str | None) -> str | None:
+    """A language tag; blank is none."""
+    if value is not None and (tag := _text(name, value).strip()) and (fault := locale_fault(tag)):
+        raise ValueError(fault)
     return value
 
 

@@ -8,21 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from outbox.core.errors import ContentError
+from outbox.core.names import is_name
 from outbox.core.text import clean_text
 
-ENDINGS = ("subject.txt", "txt", "html")
+BODIES = ("txt", "html")
+ENDINGS = ("subject.txt", *BODIES)
 SAMPLE = "sample.json"
 CATALOGUES = "locale"
 """The folder in it for translations."""
 
-_NAME = re.compile(r"\w[\w.+-]*(?:/\w[\w.+-]*)*")  # nothing hidden, absolute or upwards
 _ENDING = re.compile(rf"\.({'|'.join(map(re.escape, (*ENDINGS, SAMPLE)))})$")
 _VARIANT = re.compile(r"\.([a-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*)$")
-
-
-def is_name(name: str) -> bool:
-    """Whether `name` could be that of a template or a file of the folder."""
-    return bool(_NAME.fullmatch(name))
 
 
 class Folder:
@@ -41,6 +37,14 @@ class Folder:
         stems = {file.rpartition(".")[0] for file in self.files() if not file.endswith(".subject.txt")}
         plain = {stem for stem in stems if _VARIANT.sub("", stem) not in stems - {stem}}
         return sorted(stem for stem in plain if not stem.rpartition("/")[2].startswith("_"))
+
+    def has(self, name: str, variants: Sequence[str]) -> bool:
+        """Whether there is a body of the template `name` for an email in a language."""
+        return any(self.exists(self.nearest(f"{name}.{ending}", variants)) for ending in BODIES)
+
+    def missing(self, name: str) -> ContentError:
+        """What is wrong where there is none."""
+        return ContentError(f"template {name!r} not found: there is no {name}.txt or {name}.html in {self.path}")
 
     def variants(self, name: str) -> list[str]:
         """The languages in which the template `name`, or its sample, has a file of its own."""

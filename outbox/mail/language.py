@@ -9,12 +9,10 @@ from gettext import NullTranslations
 from babel import Locale, UnknownLocaleError
 
 from outbox.core.errors import ContentError
-from outbox.core.text import clean_text
+from outbox.core.names import locale_fault
 
 DEFAULT = "en"
 """How dates and numbers are written for a row without a locale, or with one that Babel does not know."""
-
-_LOCALE = re.compile(r"[A-Za-z]{1,8}(?:[-_][A-Za-z0-9]{1,8})*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +44,8 @@ def language_of(locale: str | None) -> Language:
     """The language of a row. Raises ContentError where its locale is no language tag."""
     if not locale:
         return Language(DEFAULT, (), Locale(DEFAULT))
-    if not _LOCALE.fullmatch(locale):
-        raise ContentError(f"locale {clean_text(locale, 40)!r} is not a language tag like de or de-AT")
+    if fault := locale_fault(locale):
+        raise ContentError(fault)
     parts = re.split("[-_]", locale)
     shorter = [parts[:length] for length in range(len(parts), 0, -1)]
     variants = tuple(dict.fromkeys(separator.join(some) for some in shorter for separator in "-_"))

@@ -15,11 +15,12 @@ from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from outbox.core.errors import ContentError
+from outbox.core.names import is_name, template_fault
 from outbox.core.text import clean_text
 from outbox.mail.catalogues import Catalogues
 from outbox.mail.content import Content
 from outbox.mail.filters import FILTERS
-from outbox.mail.folder import CATALOGUES, ENDINGS, Folder, is_name
+from outbox.mail.folder import CATALOGUES, ENDINGS, Folder
 from outbox.mail.language import VOICE, Voice, language_of
 from outbox.mail.styles import with_inline_styles
 
@@ -45,8 +46,8 @@ class Templates:
 
     def render(self, name: str, context: Mapping[str, Any], locale: str | None = None) -> Content:
         """The content of template `name`. Raises ContentError, in one line, for whatever goes wrong."""
-        if not is_name(name):
-            raise ContentError(f"template {clean_text(name, 80)!r}: not a template name (letters, digits, _ . - /)")
+        if fault := template_fault(name):
+            raise ContentError(fault)
         language = language_of(locale)
         token = VOICE.set(Voice(language, self.catalogues.of(language.variants)))
         try:
@@ -55,9 +56,7 @@ class Templates:
         finally:
             VOICE.reset(token)
         if text is None and html is None:
-            raise ContentError(
-                f"template {name!r} not found: there is no {name}.txt or {name}.html in {self.folder.path}"
-            )
+            raise self.folder.missing(name)
         if subject is not None:
             subject = subject.strip()
             if len(subject.splitlines()) > 1:

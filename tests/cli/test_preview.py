@@ -93,7 +93,11 @@ def test_the_browser_is_given_the_html(outbox, monkeypatch, tmp_path):
         (["plain", "--html", "x.html", "--context", '{"name": 1}'], 1, "template 'plain' has no HTML"),
         (["hi", "--context", "gone.json"], 2, "--context 'gone.json' is neither a JSON object nor a file with one"),
         (["hi", "--context", "{"], 2, "--context is not JSON"),
-        (["hi", "--html", "gone/hi.html"], 2, "No such file or directory: 'gone/hi.html'"),
+        (["hi", "--context", "[1]"], 2, "--context must be a JSON object, {…}, not list"),
+        (["hi", "--html", "gone/hi.html"], 2, "--html 'gone/hi.html' cannot be written: No such file or directory"),
+        (["hi", "--eml", "."], 2, "--eml '.' cannot be written: Is a directory"),
+        (["hi", "--eml", ""], 2, "--eml '' cannot be written: No such file or directory"),
+        ([""], 1, "template '': not a template name"),
         ([], 2, "Missing argument 'template'"),
     ],
 )

@@ -7,6 +7,15 @@ import pytest
 TO = ("--to", "ada@example.org")
 
 
+@pytest.fixture
+def folder(outbox_db, monkeypatch, tmp_path):
+    """Templates and a transport, as a poller has them."""
+    for name in ("hi.txt", "hi.subject.txt", "only.de.html", "only.subject.txt", "bare.txt"):
+        (tmp_path / name).write_text("x")
+    monkeypatch.setenv("OUTBOX_TEMPLATES", str(tmp_path))
+    monkeypatch.setenv("OUTBOX_SMTP_URL", "smtp://127.0.0.1:1")
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
@@ -30,9 +39,16 @@ TO = ("--to", "ada@example.org")
         ([*TO, "--template", "t", "--text", "x"], ["template"]),
         ([*TO, "--template", "t", "--context", "{broken"], ["--context"]),
         ([*TO, "--template", "t", "--context", "missing.json"], ["neither", "missing.json", "No such file"]),
-        ([*TO, "--template", "t", "--context", "[1]"], ["--context '[1]' is neither a JSON object nor a file"]),
+        ([*TO, "--template", "t", "--context", "[1]"], ["--context must be a JSON object, {…}, not list"]),
         ([*TO, "--template", "t", "--context", ""], ["--context '' is neither a JSON object nor a file"]),
-        ([*TO, "--template", "t", "--context", "list.json"], ["--context must be a JSON object, {…}, not list"]),
+        (
+            [*TO, "--template", "t", "--context", "list.json"],
+            ["--context 'list.json' must be a JSON object, {…}, not list"],
+        ),
+        ([*TO, "--text", "x", "--header", "X: 1", "--header", "x: 2"], ["--header 'x' is given twice"]),
+        ([*TO, "--template", ""], ["template '': not a template name"]),
+        ([*TO, "--template", "../t"], ["template '../t': not a template name"]),
+        ([*TO, "--template", "t", "--locale", "d e"], ["locale 'd e' is not a language tag like de or de-AT"]),
         ([*TO, "--template", "t", "--context", '{"a": "\udcff"}'], ["context contains half a surrogate pair"]),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list | tuple) else None,
@@ -47,6 +63,36 @@ def test_what_could_never_be_sent_is_refused_in_one_line(outbox, outbox_db, sql,
     for word in words:
         assert word in answer.err
     assert sql("SELECT count(*) FROM email_outbox") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--template", "gone"], "template 'gone' not found: there is no gone.txt or gone.html in "),
+        (["--template", "only"], "template 'only' not found"),
+        (["--template", "bare"], "template 'bare' gives no subject (bare.subject.txt); give one by --subject"),
+        (["--text", "x", "--transport", "bulk"], "transport 'bulk' is not configured (there is: default)"),
+    ],
+)
+def test_what_a_poller_with_these_settings_would_not_find_is_refused(folder, outbox, sql, args, words):
+    answer = outbox("send", *TO, *args)
+    assert (answer.code, answer.out) == (2, "")
+    assert words in answer.err
+    assert answer.err.count("\n") == 1
+    assert sql("SELECT count(*) FROM email_outbox") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--template", "hi"],
+        ["--template", "only", "--locale", "de-AT"],
+        ["--template", "bare", "--subject", "x"],
+        ["--text", "x", "--transport", "default"],
+    ],
+)
+def test_what_it_would_find_is_taken(folder, outbox, args):
+    assert outbox("send", *TO, *args).code == 0
 
 
 def test_the_text_comes_from_stdin(shell, outbox_db, sql):

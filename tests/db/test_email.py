@@ -60,6 +60,10 @@ def test_times_are_kept_in_utc():
         ({"html": "\ud800"}, "html contains a NUL or half a surrogate"),
         ({"subject": None, "text": None}, "no content"),
         ({"template": "welcome"}, "template: give either"),
+        ({"template": "../welcome", "text": None}, r"template '\.\./welcome': not a template name"),
+        ({"template": "", "text": None}, "template '': not a template name"),
+        ({"template": b"x", "text": None}, "template must be text, not bytes"),
+        ({"locale": "d e"}, "locale 'd e' is not a language tag like de or de-AT"),
         ({"context": {"a": object()}}, "context cannot be written as JSON"),
         ({"context": {"a": float("nan")}}, "context cannot be written as JSON"),
         ({"context": [1]}, "context must be a mapping, not list"),
@@ -78,6 +82,7 @@ def test_times_are_kept_in_utc():
 def test_a_mistake_is_named_with_its_argument(wrong, message):
     with pytest.raises(ValueError, match=message):
         Email(**{**GOOD, **wrong})
+
 
 
 def test_a_template_needs_no_literal_content():
