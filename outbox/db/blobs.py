@@ -25,7 +25,7 @@ _LOCK, _BUCKETS = 0x6F626C62, 64
 
 def share(connection: Connection, contents: Collection[bytes]) -> dict[bytes, int]:
     """The ids of the blobs that hold `contents`, which are inserted where there are none yet. What is missing in the
-    answer has to be stored in its attachment: it is small, or another transaction is just about to insert it.
+    answer has to be stored in its attachment: it is small, or another transaction is just about to insert or delete it.
 
     The blobs found are safe from deletion until the transaction ends.
     """
@@ -41,25 +41,29 @@ def share(connection: Connection, contents: Collection[bytes]) -> dict[bytes, in
     return {content: found[digest] for content, digest in digests.items() if digest in found}
 
 
-def _known(connection: Connection, digests: Sequence[str]) -> dict[str, int]:
-    """KEY SHARE: whoever deletes the last other user leaves them alone."""
+def _known(connection: Connection, digests: Sequence[str], *, kept: bool = True) -> dict[str, int]:
+    """Those that are there. `kept`: whoever deletes the last other user leaves them alone (KEY SHARE), and those that
+    somebody deletes already are left out."""
     found: dict[str, int] = {}
     for start in range(0, len(digests), _LOOKED_UP):
         known = select(Blob.sha256, Blob.id).where(Blob.sha256.in_(digests[start : start + _LOOKED_UP]))
-        rows = connection.execute(known.with_for_update(read=True, key_share=True))
-        found.update((row.sha256, row.id) for row in rows)
+        if kept:
+            known = known.with_for_update(read=True, key_share=True, skip_locked=True)
+        found.update((row.sha256, row.id) for row in connection.execute(known))
     return found
 
 
 def _ours_to_insert(connection: Connection, digests: Sequence[str]) -> Sequence[str]:
-    """Those that nobody else is inserting: on a conflict PostgreSQL would wait until that transaction ends, and two
-    that insert in different orders would wait for each other. On SQLite only one transaction writes."""
+    """Those that nobody else is inserting or deleting: on a conflict PostgreSQL would wait until that transaction ends,
+    and two that insert in different orders would wait for each other. On SQLite only one transaction writes."""
     if not digests or connection.dialect.name == "sqlite":
         return digests
     buckets = sorted({_bucket(digest) for digest in digests})
     locks = (func.pg_try_advisory_xact_lock(_LOCK, bucket) for bucket in buckets)
     taken = dict(zip(buckets, connection.execute(select(*locks)).one(), strict=True))
-    return [digest for digest in digests if taken[_bucket(digest)]]
+    ours = [digest for digest in digests if taken[_bucket(digest)]]
+    there = _known(connection, ours, kept=False)  # to be deleted, or come just now; nobody else can insert any more
+    return [digest for digest in ours if digest not in there]
 
 
 def _bucket(digest: str) -> int:

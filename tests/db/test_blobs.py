@@ -121,6 +121,23 @@ async def test_transactions_that_attach_the_same_files_in_any_order_do_not_wait_
     await engine.dispose()
 
 
+async def test_whoever_attaches_a_file_whose_last_user_is_being_deleted_does_not_wait(postgres_database):
+    engine = create_engine(postgres_database)
+    async with engine.begin() as connection:
+        [last] = await enqueue(connection, email(TERMS))
+    async with engine.connect() as one, engine.connect() as two:
+        await one.execute(text(f"DELETE FROM email_outbox WHERE id = {last}"))
+        await enqueue(two, email(TERMS))
+        await two.commit()
+        await one.commit()
+        rows = await one.execute(text("SELECT count(blob_id), count(content) FROM email_attachment"))
+        assert tuple(rows.one()) == (0, 1), "it keeps a copy of its own"
+        await enqueue(two, email(TERMS))
+        rows = await two.execute(text("SELECT count(blob_id), count(content) FROM email_attachment"))
+        assert tuple(rows.one()) == (1, 1), "and the next one is shared again"
+    await engine.dispose()
+
+
 async def test_a_blob_is_there_for_whoever_attaches_it_while_its_last_users_are_deleted(engine, execute, store):
     """Each round the last user goes while another one comes, in both orders, and in parallel."""
     ids = []

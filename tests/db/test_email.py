@@ -84,7 +84,6 @@ def test_a_mistake_is_named_with_its_argument(wrong, message):
         Email(**{**GOOD, **wrong})
 
 
-
 def test_a_template_needs_no_literal_content():
     email = Email(to="a@x.org", template="welcome", context={"name": "Ada"}, locale="de")
     assert (email.template, email.context, email.locale) == ("welcome", {"name": "Ada"}, "de")
