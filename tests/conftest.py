@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.fixtures.smtpd",
     "tests.fixtures.aftermath",
     "tests.fixtures.clock",
+    "tests.fixtures.forks",
     "tests.fixtures.issuer",
     "tests.fixtures.keys",
 ]

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import shutil
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,16 @@ SERVER = "export OUTBOX_SMTP_URL=smtp://127.0.0.1:1025; outbox catch > catch.log
 
 
 @pytest.fixture
-def shell():
-    with Shell() as shell:
+def shell(forked_outbox):
+    with Shell(forked_outbox) as shell:
         yield shell
 
 
 @pytest.fixture
-def ready(shell):
+def ready(shell, sqlite_template):
     """A shell with a migrated SQLite file and a running catcher."""
+    shutil.copy(sqlite_template, "shop.db")
     shell.run(SQLITE)
-    shell.run("outbox migrate")
     shell.run(SERVER)
     return shell
 
