@@ -1,17 +1,13 @@
 """The guides, followed to the letter: every file, command and statement in them."""
 
-import importlib.util
-import json
 import re
 import shutil
-import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from outbox.core.status import Status
-from tests.fixtures.guide import DOCS, Shell, assert_printed, blocks, commands, execute, follow, free_port, wait_for
+from tests.fixtures.guide import DOCS, Shell, assert_printed, blocks, commands, execute, follow
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -53,38 +49,14 @@ def test_the_first_email_is_sent(shell):
     assert "Subject: Your order A-1001" in message
 
 
-def test_a_script_sends_once_however_often_it_runs(shell):
-    follow("guides/sending.md", shell)
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [("FastAPI", "Subject: Welcome"), ("Flask", "Subject: Your code"), ("A script", 'filename="report.csv"')],
+)
+def test_an_application_in_python_sends_what_it_has_committed(shell, section, said):
+    follow("guides/sending.md", shell, "", section)
     [message] = caught()
-    assert "report.csv" in message
-
-
-def test_fastapi_sends_beside_its_requests(ready):
-    write_files("guides/sending.md", ready)
-    port = free_port()
-    ready.run(f"uvicorn --port {port} api:app > api.log 2>&1 &")
-    wait_for(port)
-    assert ask(f"http://127.0.0.1:{port}/welcome/ada@example.org", b"") == {"email": 1}
-    while ask(f"http://127.0.0.1:{port}/emails/1")["status"] != "sent":
-        pass
-    [message] = caught()
-    assert "Subject: Welcome" in message
-
-
-def test_flask_enqueues_in_its_transaction(ready, monkeypatch):
-    write_files("guides/sending.md", ready)
-    monkeypatch.setenv("OUTBOX_DATABASE_URL", "sqlite+aiosqlite:///shop.db")
-    found = importlib.util.spec_from_file_location("shop", "shop.py")
-    assert found
-    assert found.loader
-    shop = importlib.util.module_from_spec(found)
-    found.loader.exec_module(shop)
-    assert shop.app.test_client().post("/reset/ada@example.org").json == {"email": 1}
-    ready.run("outbox run --drain")
-    assert '"erased": true' in ready.run("outbox show 1 --json") or "not shown" in ready.run("outbox show 1")
-    [message] = caught()
-    assert "Subject: Your code" in message
-    shop.engine.dispose()
+    assert said in message
 
 
 def test_another_language_sends_by_sql_and_reads_what_became_of_it(ready):
@@ -126,14 +98,3 @@ def test_upgrading_is_migrating(ready):
 def test_what_to_look_at_when_mail_is_not_moving(ready):
     ready.run("outbox send --to ada@example.org --subject Hi --text Hello")
     follow("guides/not_moving.md", ready, fails=("outbox status --check --max-wait 5m",))
-
-
-def ask(url: str, body: bytes | None = None) -> Any:
-    with urllib.request.urlopen(url, body) as answer:
-        return json.load(answer)
-
-
-def write_files(page: str, shell: Shell) -> None:
-    for _, name, block in blocks(page):
-        if name:
-            shell.write(name, block)
