@@ -74,9 +74,9 @@ def test_another_language_sends_by_sql_and_reads_what_became_of_it(ready):
     assert len(caught()) == 2
 
 
-def test_several_providers_share_the_mail(shell):
+def test_several_providers_share_the_mail_and_one_stands_in_for_another(shell):
     follow("guides/providers.md", shell)
-    assert len(caught()) == 2
+    assert [len(list(Path(folder).iterdir())) for folder in ("caught", "caught-by-the-other")] == [2, 2]
 
 
 def test_mail_goes_from_sqlite_to_several_pollers_on_postgresql(ready, empty_postgres_database):
