@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.fixtures.forks",
     "tests.fixtures.issuer",
     "tests.fixtures.keys",
+    "tests.fixtures.wheel",
 ]
 
 

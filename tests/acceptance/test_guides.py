@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from outbox.core.status import Status
-from tests.fixtures.guide import DOCS, Shell, assert_printed, blocks, commands, execute, follow
+from tests.fixtures.guide import DOCS, Shell, assert_printed, blocks, commands, execute, follow, parts
+from tests.fixtures.wheel import lend_dependencies, only_from
 
 pytestmark = pytest.mark.timeout(180)
 
 GUIDES = sorted((DOCS / "guides").iterdir())
+PAGES = [f"guides/{guide.name}" for guide in GUIDES]
 
 SQLITE = "export OUTBOX_DATABASE_URL=sqlite+aiosqlite:///shop.db OUTBOX_SENDER=shop@example.org"
 SERVER = "export OUTBOX_SMTP_URL=smtp://127.0.0.1:1025; outbox catch > catch.log &"
@@ -43,10 +45,24 @@ def test_a_guide_is_named_in_the_readme_and_its_links_lead_somewhere(guide):
         assert target.startswith("https://") or (guide.parent / target).exists(), target
 
 
-def test_the_first_email_is_sent(shell):
-    follow("guides/first_email.md", shell)
+def test_the_first_email_is_sent_from_a_fresh_environment(wheel):
+    page = "guides/first_email.md"
+    beginning, install, *rest = parts(page)
+    with Shell(environment=only_from(wheel)) as shell:
+        follow(page, shell, beginning, install)
+        lend_dependencies(Path(".venv"))
+        follow(page, shell, *rest)
+        assert shell.run("command -v outbox").strip() == str(Path(".venv/bin/outbox").absolute())
+        for line in sorted(installations() - installations(page)):
+            assert "WARNING" not in shell.run(line)
     [message] = caught()
     assert "Subject: Your order A-1001" in message
+
+
+def installations(*pages: str) -> set[str]:
+    """The lines that install something; without an argument, those of all guides."""
+    found = [block for page in pages or PAGES for kind, _, block in blocks(page) if kind == "console"]
+    return {command for block in found for command, _ in commands(block) if command.startswith("pip ")}
 
 
 @pytest.mark.parametrize(

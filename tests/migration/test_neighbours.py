@@ -101,9 +101,7 @@ async def migrated(url: str) -> tuple[str | None, str]:
         await engine.dispose()
 
 
-def test_outbox_migrate_from_the_installed_wheel_creates_the_same_schema(tmp_path, monkeypatch, empty_database):
-    run("build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT))
-    [wheel] = tmp_path.glob("*.whl")
+def test_outbox_migrate_from_the_installed_wheel_creates_the_same_schema(wheel, tmp_path, monkeypatch, empty_database):
     installed = tmp_path / "installed"
     zipfile.ZipFile(wheel).extractall(installed)
     monkeypatch.setenv("PYTHONPATH", str(installed))  # before the checkout
