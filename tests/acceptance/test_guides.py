@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 
 from outbox.core.status import Status
-from tests.fixtures.guide import DOCS, Shell, assert_printed, blocks, commands, execute, follow, parts
+from tests.fixtures.guide import (
+    DOCS,
+    Shell,
+    assert_printed,
+    blocks,
+    commands,
+    execute,
+    follow,
+    on_postgresql,
+    on_sqlite,
+    parts,
+)
 from tests.fixtures.wheel import lend_dependencies, only_from
 
 pytestmark = pytest.mark.timeout(180)
@@ -15,8 +26,7 @@ pytestmark = pytest.mark.timeout(180)
 GUIDES = sorted((DOCS / "guides").iterdir())
 PAGES = [f"guides/{guide.name}" for guide in GUIDES]
 
-SQLITE = "export OUTBOX_DATABASE_URL=sqlite+aiosqlite:///shop.db OUTBOX_SENDER=shop@example.org"
-SERVER = "export OUTBOX_SMTP_URL=smtp://127.0.0.1:1025; outbox catch > catch.log &"
+SQLITE = "sqlite+aiosqlite:///shop.db"
 
 
 @pytest.fixture
@@ -25,12 +35,18 @@ def shell(forked_outbox):
         yield shell
 
 
+def start(shell: Shell, database: str) -> None:
+    """A catcher, and the settings for it."""
+    shell.run(f"export OUTBOX_DATABASE_URL='{database}' OUTBOX_SENDER=shop@example.org")
+    shell.run("export OUTBOX_SMTP_URL=smtp://127.0.0.1:1025")
+    shell.run("outbox catch > catch.log &")
+
+
 @pytest.fixture
 def ready(shell, sqlite_template):
     """A shell with a migrated SQLite file and a running catcher."""
     shutil.copy(sqlite_template, "shop.db")
-    shell.run(SQLITE)
-    shell.run(SERVER)
+    start(shell, SQLITE)
     return shell
 
 
@@ -75,19 +91,31 @@ def test_an_application_in_python_sends_what_it_has_committed(shell, section, sa
     assert said in message
 
 
-def test_another_language_sends_by_sql_and_reads_what_became_of_it(ready):
-    Path("templates").mkdir()
-    Path("templates/code.txt").write_text("{{ code }}")
-    Path("templates/code.subject.txt").write_text("Your code")
-    ready.run("export OUTBOX_TEMPLATES=templates")
-    before = execute("guides/sql.md", Path("shop.db"), stop="Stopping one")
-    assert not any(before)
-    execute("guides/sql.md", Path("shop.db"), start="Stopping one", stop="What became of it")
-    ready.run("outbox run --drain")
-    tagged, _, counted = execute("guides/sql.md", Path("shop.db"), start="What became of it")
+def test_another_language_sends_by_sql_and_reads_what_became_of_it(shell, database):
+    page = "guides/sql.md"
+    start(shell, database)
+    for name, body in {"code": "{{ code }}", "order": "{{ number }}"}.items():
+        shell.write(f"templates/{name}.txt", body)
+        shell.write(f"templates/{name}.subject.txt", f"Your {name}")
+    shell.run("export OUTBOX_TEMPLATES=templates")
+    *inserts, reads = [section for section in parts(page) if section]
+    assert not any(execute(page, database, *inserts))
+    in_php(page, database)
+    shell.run("outbox run --drain")
+    tagged, [attempt], counted = execute(page, database, reads)
     assert [row[1] for row in tagged] == [Status.SENT]
-    assert set(counted) == {("cancelled", 1), ("sent", 2)}
-    assert len(caught()) == 2
+    assert tuple(attempt)[:3] == ("ada@example.org", "accepted", 250)
+    assert {tuple(row) for row in counted} == {("cancelled", 1), ("sent", 3)}
+    assert len(caught()) == 3
+
+
+def in_php(page: str, database: str) -> None:
+    """The statements of its sample, as PHP would have them executed."""
+    run = on_sqlite if database.startswith("sqlite") else on_postgresql
+    [sample] = [block for kind, _, block in blocks(page) if kind == "php"]
+    order, email = re.findall(r"prepare\('(.+)'\)", sample)
+    values = ("ada@example.org", "order", '{"number": "A-1"}', "order-A-1")
+    run(database, [("CREATE TABLE orders (number TEXT)", ()), (order, ("A-1",)), (email, values)])
 
 
 def test_several_providers_share_the_mail_and_one_stands_in_for_another(shell):
