@@ -1,16 +1,17 @@
 """The guides, followed to the letter: every file, command and statement in them."""
 
+import asyncio
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from outbox.core.status import Status
 from tests.fixtures.guide import (
     DOCS,
     Shell,
-    assert_printed,
     blocks,
     commands,
     execute,
@@ -123,16 +124,40 @@ def test_several_providers_share_the_mail_and_one_stands_in_for_another(shell):
     assert [len(list(Path(folder).iterdir())) for folder in ("caught", "caught-by-the-other")] == [2, 2]
 
 
-def test_mail_goes_from_sqlite_to_several_pollers_on_postgresql(ready, empty_postgres_database):
-    ready.run("outbox send --to ada@example.org --subject Hi --text Hello")
-    for kind, _, block in blocks("guides/postgresql.md"):
-        for command, shown in commands(block) if kind == "console" else ():
-            mine = command.replace("postgresql+asyncpg://app@localhost/app", f"'{empty_postgres_database}'")
-            assert_printed(command, shown, ready.run(mine))
-    assert len(caught()) == 1
-    ready.run("outbox send --to bob@example.org --subject Hi --text Hello")
-    ready.run("outbox run --drain --processes 2")
+def test_mail_goes_from_sqlite_to_several_pollers_on_postgresql(ready, database_of_app):
+    Path("note.txt").write_text("Hello")
+    ready.run("outbox send --to ada@example.org --subject Now --text Hello")
+    ready.run("outbox send --to ada@example.org --subject Later --text Hello --in 1h --attach note.txt")
+    ready.run("outbox send --to bob@example.org --subject Tried --text Hello --in 1h")
+    on_sqlite(SQLITE, [("UPDATE email_outbox SET attempts = 1 WHERE subject = 'Tried'", ())])
+    page, mine = "guides/postgresql.md", {"postgresql+asyncpg://app@localhost/app": f"'{database_of_app}'"}
+    follow(page, ready, there=mine)
+    [message] = caught()
+    assert "Subject: Now" in message
+    execute(page, database_of_app.replace("app@", "postgres@"))
+    look = "SELECT subject, due_at > now() + interval '50 minutes' FROM email_outbox"
+    files = "SELECT filename, content, current_setting('outbox.notify') FROM email_attachment"
+    found = on_postgresql(database_of_app, [(look, ()), (files, ())])
+    assert [list(map(tuple, rows)) for rows in found] == [[("Later", True)], [("note.txt", b"Hello", "off")]]
+    assert on_sqlite(SQLITE, [("SELECT subject FROM email_outbox ORDER BY id", ())]) == [[("Now",), ("Tried",)]]
+    on_postgresql(database_of_app, [("UPDATE email_outbox SET due_at = now()", ())])
+    ready.run("outbox run --drain")
     assert len(caught()) == 2
+
+
+@pytest.fixture
+def role_app(postgres_server):
+    """A role as an application has one."""
+    asyncio.run(postgres_server.run("CREATE ROLE app LOGIN"))
+    yield
+    asyncio.run(postgres_server.run("DROP ROLE app"))
+
+
+@pytest.fixture
+def database_of_app(role_app, empty_postgres_database, postgres_server):
+    """URL of an empty database that belongs to the role `app`."""
+    asyncio.run(postgres_server.run(f"ALTER DATABASE {make_url(empty_postgres_database).database} OWNER TO app"))
+    return empty_postgres_database.replace("postgres@", "app@")
 
 
 def test_upgrading_is_migrating(ready):
