@@ -162,8 +162,3 @@ def database_of_app(role_app, empty_postgres_database, postgres_server):
 
 def test_upgrading_is_migrating(ready):
     follow("guides/upgrading.md", ready)
-
-
-def test_what_to_look_at_when_mail_is_not_moving(ready):
-    ready.run("outbox send --to ada@example.org --subject Hi --text Hello")
-    follow("guides/not_moving.md", ready, fails=("outbox status --check --max-wait 5m",))
