@@ -100,7 +100,7 @@ async def test_the_commands_say_what_the_page_says_in_each_trouble(shell, smtpd,
 
 def nobody_sends(trouble: Trouble) -> None:
     first = trouble.send("ada@example.org")
-    follow(PAGE, trouble.shell, fails=("outbox status --check --max-wait 5m",))
+    follow(PAGE, trouble.shell, fails={"outbox status --check --max-wait 5m": 1})
     trouble.status_says("no poller is alive")
     trouble.show_says("no poller is alive", first)
     trouble.show_says("scheduled for …", trouble.send("ada@example.org", "--in 1h"))

@@ -158,7 +158,3 @@ def database_of_app(role_app, empty_postgres_database, postgres_server):
     """URL of an empty database that belongs to the role `app`."""
     asyncio.run(postgres_server.run(f"ALTER DATABASE {make_url(empty_postgres_database).database} OWNER TO app"))
     return empty_postgres_database.replace("postgres@", "app@")
-
-
-def test_upgrading_is_migrating(ready):
-    follow("guides/upgrading.md", ready)
