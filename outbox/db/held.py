@@ -28,16 +28,22 @@ async def count_held(engine: AsyncEngine) -> int:
 async def release(engine: AsyncEngine, ids: Collection[int] | None = None) -> list[int]:
     """Have held emails sent now, these or all; which they were. The flood guard lets them pass."""
     released: list[int] = []
-    wanted = sorted(set(ids)) if ids is not None else None
-    while True:
-        some = [] if wanted is None else wanted[:BATCH]
-        held = select(Email.id).where(Email.due_at.isnot(None), *_HELD).order_by(Email.id).limit(BATCH)
-        rows = Email.id.in_(held if wanted is None else some)
+    wanted = None if ids is None else sorted(set(ids))
+    last = 0
+    while wanted is None or wanted:
+        held = select(Email.id).where(Email.due_at.isnot(None), *_HELD)
+        # Each once: what is for somebody who gets none from here is held again by the next poller that sees it.
+        next_ones = held.where(Email.id > last).order_by(Email.id).limit(BATCH)
+        some = next_ones if wanted is None else wanted[:BATCH]
         async with engine.begin() as connection:
-            changed = update(Email).where(rows, *_HELD).values(held=False, due_at=UtcNow())
+            changed = update(Email).where(Email.id.in_(some), *_HELD).values(held=False, due_at=UtcNow())
             done = list(await connection.scalars(changed.returning(Email.id)))
             await connection.run_sync(call)
         released += done
-        wanted = None if wanted is None else wanted[BATCH:]
-        if not (done if wanted is None else wanted):
-            return sorted(released)
+        if wanted is not None:
+            wanted = wanted[BATCH:]
+        elif done:
+            last = max(done)
+        else:
+            break
+    return sorted(released)

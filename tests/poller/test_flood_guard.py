@@ -4,9 +4,12 @@ import asyncio
 import random
 
 import pytest
+from sqlalchemy import update
 
 from outbox.daemon import Poller
+from outbox.db import held as held_module
 from outbox.db.held import count_held, release
+from outbox.db.models import Email
 from outbox.db.operations import Operations
 
 
@@ -86,3 +89,16 @@ async def test_a_tag_of_any_length_is_counted_and_delays_nobody(insert, row, gua
     assert not await drain(guarded())
     assert (await row(other)).status == "sent"
     assert sorted([(await row(id)).status for id in ids]) == ["pending", "sent", "sent"]
+
+
+async def test_a_release_of_all_ends_and_tells_each_once_though_emails_are_held_again_at_once(
+    insert, row, execute, engine, monkeypatch
+):
+    def hold_again(connection):
+        connection.execute(update(Email).where(Email.held.is_(False)).values(held=True))
+
+    monkeypatch.setattr(held_module, "call", hold_again)
+    monkeypatch.setattr(held_module, "BATCH", 2)
+    ids = [await insert(held=True) for _ in range(5)]
+    async with asyncio.timeout(30):
+        assert await release(engine) == ids
