@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from outbox.core.claim import Claimed, Result
+from outbox.core.claim import NOWHERE, Claimed, Result
 from outbox.core.errors import DatabaseError
 from outbox.core.message import MessageIds
 from outbox.core.observer import Observer
@@ -80,6 +80,7 @@ class Claiming:
     _looked: dict[str, float] = field(default_factory=dict)  # when, by transport
     _mixed_first: bool = False
     _skipped: set[str] = field(default_factory=set)  # transports where it was too early for another look
+    _untried: list[Mapping[str, float]] = field(default_factory=list)  # the quotas of emails that were not tried
 
     @property
     def room(self) -> bool:
@@ -98,6 +99,7 @@ class Claiming:
     async def claim(self, *, thorough: bool) -> int:
         """Claim what there is room for, and have it wait for its turn; how many rows were taken. Raises
         DatabaseError."""
+        await self.put_back()
         if thorough or self.clock() >= self._next_search:
             adopted = await self.store.adopt_strays(self.rules.gates.known)
             self._next_search = self.clock() + (0.0 if adopted else SEARCH)  # there may be many more
@@ -122,6 +124,23 @@ class Claiming:
                 self.begin()
         return taken
 
+    def untried(self, row: Claimed) -> None:
+        """It was let through and yet not tried: the next claim has no quota count it."""
+        if row.quotas:
+            self._untried.append(row.quotas)
+            row.quotas = NOWHERE
+
+    async def put_back(self) -> None:
+        """Tell the limits of emails that were not tried: once, since whether a write was done can be unknown, and they
+        may count too many, but never too few. Raises DatabaseError."""
+        if not self._untried:
+            return
+        untried, self._untried = self._untried, []
+        waits = await self.rules.limits.put_back(untried)
+        now = self.clock()
+        for limit, wait in waits.items():
+            self.rules.gates.close(limit, now + wait)
+
     async def next_due(self, within: float) -> float | None:
         """Seconds until the next row falls due that could go, if that is within so many. Raises DatabaseError."""
         open_ = {gate for name in self.transports if self._room(name) for gate in self.rules.gates.of(name)}
@@ -139,6 +158,8 @@ class Claiming:
         share = self.rules.gates.share(name)
         if share is None:
             return self.waiting.room(name)
+        if self.waiting.is_busy(name):  # its slots would be lost
+            return 0
         return min(self.waiting.space(name), share) if self.waiting.waiting(name) < share else 0
 
     def _urgent_room(self, name: str) -> int:
@@ -263,8 +284,11 @@ class Claiming:
     def _let_through(self, row: Claimed, since: float, passage: Passage, now: float) -> list[Claimed]:
         """Have it wait for its time; it comes back where its transport has broken down meanwhile."""
         own = [slot for limit, slot in passage.slots.items() if limit != row.way and self.rules.gates.interval(limit)]
+        row.quotas = passage.quotas
         surplus = self.waiting.add([Waits(row, since, now + max(own) if own else None)])
-        if not surplus and self.rules.gates.interval(row.way):
+        if surplus:
+            self.untried(row)
+        elif self.rules.gates.interval(row.way):
             self.waiting.give(row.way, [now + passage.slots[row.way]])
         return surplus
 

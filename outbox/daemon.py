@@ -273,6 +273,7 @@ class Poller:
         await self._loop.finish(max(0.0, end - time.monotonic()), self.hurry)
         left = FLUSH_BOUND if self._hurried else max(FLUSH_BOUND, end - time.monotonic())
         await _bounded(self._loop.recorder.written(), left, "the last results could not be written")
+        await _bounded(self._loop.settled(), FLUSH_BOUND, "the limits could not be told what was not sent")
         await _bounded(self._pauses.close(), FLUSH_BOUND, "the state of the transports could not be told")
         for task in self._tasks:
             task.cancel()

@@ -145,6 +145,10 @@ class PollLoop:
             for task in self._in_flight:  # it waits for the database or a child; its dot has not left
                 task.cancel()
 
+    async def settled(self) -> None:
+        """Until the limits know of all that was given back. Raises DatabaseError."""
+        await self._claiming.put_back()
+
     def _briefly_paused(self) -> bool:
         """Whether a transport had trouble just now and may be back in a moment; a drain waits for that, not longer."""
         return any(0 < transport.paused_for <= PATIENCE for transport in self._delivery.transports.values())
@@ -183,14 +187,16 @@ class PollLoop:
         self._timer = None if seconds is None else loop.call_later(seconds, self._start_deliveries)
 
     def _give_back(self, rows: Iterable[Claimed]) -> None:
-        self._put(map(given_back, rows))
+        for row in rows:
+            self._claiming.untried(row)
+            self.recorder.put(given_back(row))
 
     def _put(self, results: Iterable[Result]) -> None:
         self.recorder.put(*results)
 
     async def _deliver(self, row: Claimed, since: float) -> None:
         if not self.leases.owns(row):
-            self.recorder.put(given_back(row))  # which writes nothing where somebody else has it
+            self._give_back([row])  # which writes nothing where somebody else has it
             return
         began = self._pace.clock()
         expired = row.expires_in is not None and began - since >= row.expires_in
@@ -208,6 +214,8 @@ class PollLoop:
         except Exception as error:
             log.error("email %d: internal error", row.id, exc_info=not row.sensitive)  # noqa: TRY400  # which quotes
             result = self._delivery.after_bug(row, error)
+        if not (result.verdict.counted or result.outcomes):
+            self._claiming.untried(row)
         self.recorder.put(result)
         now = self._pace.clock()
         self._observer.attempted(Attempted(row, result, self.name, now - began, row.overdue + now - since))

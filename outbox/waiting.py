@@ -76,6 +76,10 @@ class Waiting:
         """Whether there is one for it, besides so many others of its transport."""
         return self.space(row.way) > besides or (row.priority == URGENT and self.urgent_room(row.way) > besides)
 
+    def is_busy(self, name: str) -> bool:
+        """Whether as many are under way over transport `name` as can be."""
+        return self._flying[name] >= self._most_flying(name)
+
     def waiting(self, name: str) -> int:
         """How many wait for transport `name`."""
         return len(self._lines[name])
@@ -115,7 +119,7 @@ class Waiting:
         return withdrawn
 
     def _next(self, name: str, line: Line, now: float) -> Waits | None:
-        if self._flying[name] >= self._most_flying(name):
+        if self.is_busy(name):
             return None
         if name not in self._last_urgent and not self._transports[name].reserved:  # the everyday case
             return line.next(now)

@@ -11,6 +11,8 @@ from outbox.core.retry import Verdict
 
 NOBODY: Mapping[str, Outcome] = MappingProxyType({})
 
+NOWHERE: Mapping[str, float] = MappingProxyType({})
+
 URGENT = 0
 """The priority of emails that somebody is waiting for."""
 
@@ -61,6 +63,8 @@ class Claimed:
     """The transport that it will go over, which is decided after the claim."""
     stand_in: bool = False
     """Whether that one stands in for its own; meanwhile the row is noted as waiting there."""
+    quotas: Mapping[str, float] = field(default_factory=lambda: NOWHERE)
+    """The limits in whose quotas it is counted, each with the time for which, by the database's clock."""
     history: Mapping[str, Kind] = field(default_factory=dict)
     """The last outcome of every recipient tried before; an accepted one stays accepted."""
 

@@ -18,6 +18,9 @@ _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 LONGEST_PACE = 60.0
 """Seconds: a rate for so long, or less, is a pace."""
 
+QUOTAS = frozenset(seconds for seconds in _SECONDS.values() if seconds > LONGEST_PACE)
+"""Seconds of the windows that quotas can have."""
+
 AHEAD = 2.0
 """Seconds that a slot may lie in the future. Pollers that share a pace reserve one behind the other."""
 
@@ -69,42 +72,55 @@ class Meter:
     slot: float = 0.0
     """When the next email may go, as far as paces are concerned."""
     used: dict[float, dict[int, int]] = field(default_factory=dict)
-    """Of each quota, by its window: what was used in each part of the time."""
+    """By windows: what was used in each part of the time. Also of quotas that only others have: while settings change,
+    pollers with the old ones and with the new ones send side by side."""
 
     @classmethod
     def read(cls, rates: Sequence[Rate], state: str | None) -> "Meter":
-        """As it was written. What cannot be read, or belongs to other rates, is forgotten."""
+        """As it was written. What cannot be read is forgotten."""
         try:
             found = json.loads(state) if state else {}
             slot = float(found.get("slot", 0.0))
             used = {float(w): {int(p): int(n) for p, n in parts.items()} for w, parts in found.get("used", {}).items()}
+            used = {window: used[window] for window in used.keys() & QUOTAS}
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             return cls(rates)
         if not math.isfinite(slot) or any(count < 0 for parts in used.values() for count in parts.values()):
             return cls(rates)
-        return cls(rates, slot, {rate.seconds: used.get(rate.seconds, {}) for rate in rates if not rate.paced})
+        return cls(rates, slot, used)
 
     def write(self) -> str:
         """For the next one."""
-        used: dict[str, Any] = {str(window): parts for window, parts in self.used.items()}
+        used: dict[str, Any] = {str(window): parts for window, parts in self.used.items() if parts}
         return json.dumps({"slot": self.slot, "used": used}, separators=(",", ":"))
 
     def wait(self, now: float) -> float:
         """Seconds until one more can be let through; 0 where it can be now. A slot may lie `AHEAD`."""
+        quotas = [self._quota_wait(rate, now) for rate in self.rates if not rate.paced]
+        if not self._interval:
+            return max(quotas, default=0.0)
         # Beyond that lies none of ours: the clock was set back, or the pace was slower.
         self.slot = min(self.slot, self._latest(now))
-        paces = [self.slot - AHEAD - now] if self._interval else []
-        return max(0.0, *paces, *(self._quota_wait(rate, now) for rate in self.rates if not rate.paced), 0.0)
+        return max(0.0, self.slot - AHEAD - now, *quotas)
 
     def take(self, now: float, at: float = 0.0) -> float:
         """Let one through, for which `wait` must be 0, and not before `at`; seconds until it may go."""
-        slot = max(self.slot, now, at) if self._interval else now
-        self.slot = slot + self._interval
-        for seconds in {rate.seconds for rate in self.rates if not rate.paced}:
-            parts = self.used.setdefault(seconds, {})
-            part = int(slot // (seconds / PARTS))
+        slot = now
+        if self._interval:
+            slot = max(self.slot, now, at)
+            self.slot = slot + self._interval
+        for seconds in self.used.keys() | {rate.seconds for rate in self.rates if not rate.paced}:
+            parts = self._current(seconds, now)
+            part = _part(slot, seconds)
             parts[part] = parts.get(part, 0) + 1
         return slot - now
+
+    def put_back(self, at: float) -> None:
+        """Do not count one that was let through for this time, and was not tried."""
+        for seconds, parts in self.used.items():
+            part = _part(at, seconds)
+            if parts.get(part):
+                parts[part] -= 1
 
     def next_slot(self, now: float) -> float | None:
         """When the next one may go by its pace, if it has one; `wait` comes first."""
@@ -122,19 +138,33 @@ class Meter:
         """No slot that was taken lies later."""
         return now + AHEAD + self._interval
 
-    def _quota_wait(self, rate: Rate, now: float) -> float:
-        length = rate.seconds / PARTS
-        parts = self.used.setdefault(rate.seconds, {})
-        latest = int(self._latest(now) // length)
+    def _current(self, seconds: float, now: float) -> dict[int, int]:
+        """What was used in the parts of this window that still count."""
+        parts = self.used.setdefault(seconds, {})
+        latest = _part(self._latest(now), seconds)
         for part in [part for part in parts if part > latest]:  # the clock was set back: it counts from now on
             parts[latest] = parts.get(latest, 0) + parts.pop(part)
-        for part in [part for part in parts if (part + PARTS + 2) * length <= now]:
+        for part in [part for part in parts if _end(part, seconds) <= now]:
             del parts[part]
+        return parts
+
+    def _quota_wait(self, rate: Rate, now: float) -> float:
+        parts = self._current(rate.seconds, now)
         surplus = sum(parts.values()) - rate.count + 1
         for part in sorted(parts):
             if surplus <= 0:
                 break
             surplus -= parts[part]
             if surplus <= 0:
-                return (part + PARTS + 2) * length - now
+                return _end(part, rate.seconds) - now
         return 0.0
+
+
+def _part(time: float, window: float) -> int:
+    """The part of the time that `time` is in."""
+    return int(time // (window / PARTS))
+
+
+def _end(part: int, window: float) -> float:
+    """When what was used in `part` counts no more."""
+    return (part + PARTS + 2) * (window / PARTS)

@@ -4,12 +4,14 @@ Those of transports are kept in `email_transport`, those of recipient domains, w
 `email_limit`. The database's clock decides.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
+from outbox.core.claim import NOWHERE
 from outbox.core.rate import APART, Meter, Rate
 from outbox.db.conflict import conflict_insert
 from outbox.db.models import LimitState, TransportState
@@ -27,11 +29,13 @@ Table = type[TransportState] | type[LimitState]
 
 class Passage(NamedTuple):
     """Whether an email may go: `slots` are the seconds until its time by each of its limits, or `limit` is the one that
-    does not let it through for another `wait` seconds."""
+    does not let it through for another `wait` seconds. `quotas` are those of its limits that count it, each with the
+    time for which."""
 
     slots: Mapping[str, float]
     limit: str | None = None
     wait: float = 0.0
+    quotas: Mapping[str, float] = NOWHERE
 
 
 class Admitted(NamedTuple):
@@ -54,19 +58,39 @@ class SharedLimits:
         names = sorted({name for needed in emails for name in needed})
         return await self._store.write(lambda connection: self._admit(connection, names, emails))
 
+    async def put_back(self, emails: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+        """Count these emails no more, which were not tried: of each the quotas, and the times for which. For each of
+        these limits the seconds until it lets another one through."""
+        names = sorted({name for quotas in emails for name in quotas})
+
+        def write(connection: Connection) -> Mapping[str, float]:
+            with self._metered(connection, names) as (meters, now):
+                for quotas in emails:
+                    for name, at in quotas.items():
+                        meters[name].put_back(at)
+                return {name: meter.wait(now) for name, meter in meters.items()}
+
+        return await self._store.write(write)
+
     def _admit(self, connection: Connection, names: Sequence[str], emails: Sequence[Sequence[str]]) -> Admitted:
-        tables = {table: [name for name in names if _table_of(name) is table] for table in (LimitState, TransportState)}
-        states = {name: state for table, own in tables.items() for name, state in lock(connection, table, own).items()}
-        meters = {name: Meter.read(self._rates[name], state) for name, state in states.items()}
-        now: datetime = connection.execute(select(ClockTime())).scalar_one()
-        passages = [_pass(meters, needed, now.timestamp()) for needed in emails]
-        for table, own in tables.items():
-            remember(connection, table, {name: _standing(meters[name], now) for name in own}, now)
-        waits = {name: meter.wait(now.timestamp()) for name, meter in meters.items()}
+        with self._metered(connection, names) as (meters, now):
+            passages = [_pass(meters, needed, now) for needed in emails]
+            waits = {name: meter.wait(now) for name, meter in meters.items()}
         for passage in passages:
             if passage.limit is not None:
                 waits[passage.limit] = max(waits[passage.limit], passage.wait)
         return Admitted(passages, waits)
+
+    @contextmanager
+    def _metered(self, connection: Connection, names: Sequence[str]) -> Iterator[tuple[Mapping[str, Meter], float]]:
+        """Where these limits stand now, and what time it is; at the end they stand where they have been brought."""
+        tables = {table: [name for name in names if _table_of(name) is table] for table in (LimitState, TransportState)}
+        states = {name: state for table, own in tables.items() for name, state in lock(connection, table, own).items()}
+        meters = {name: Meter.read(self._rates[name], state) for name, state in states.items()}
+        now: datetime = connection.execute(select(ClockTime())).scalar_one()
+        yield meters, now.timestamp()
+        for table, own in tables.items():
+            remember(connection, table, {name: _standing(meters[name], now) for name in own}, now)
 
 
 def lock(connection: Connection, table: Table, names: Sequence[str]) -> dict[str, str | None]:
@@ -109,14 +133,19 @@ def _pass(meters: Mapping[str, Meter], needed: Sequence[str], now: float) -> Pas
     slots = {name: slot for name in needed if (slot := meters[name].next_slot(now)) is not None}
     last = max(slots, key=lambda name: slots[name], default=None)
     if last is None:
-        return Passage({name: meters[name].take(now) for name in needed})
+        return _take(meters, needed, {}, now)
     # A transport's slot is there for any of its emails, but lost where this one alone waits, for a later one elsewhere.
     own = [slot for name, slot in slots.items() if _table_of(name) is TransportState]
     early = slots[last] - APART - min(own or slots.values())
     if early > 0:
         return Passage({}, last, early)
     at = {name: slots[last] if slots[last] - slot > APART else slot for name, slot in slots.items()}
-    return Passage({name: meters[name].take(now, at.get(name, now)) for name in needed})
+    return _take(meters, needed, at, now)
+
+
+def _take(meters: Mapping[str, Meter], needed: Sequence[str], at: Mapping[str, float], now: float) -> Passage:
+    slots = {name: meters[name].take(now, at.get(name, now)) for name in needed}
+    return Passage(slots, quotas={name: now + slot for name, slot in slots.items() if meters[name].used})
 
 
 def _table_of(name: str) -> Table:

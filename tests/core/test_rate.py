@@ -119,3 +119,34 @@ def test_a_clock_that_was_set_back_stops_a_pace_no_longer_than_a_slot_and_a_quot
 def test_two_quotas_of_one_window_count_an_email_once():
     meter = Meter([parse_rate("4/hour"), parse_rate("3/hour")])
     assert len(send_all(meter, [5.0] * 10)) == 3
+
+
+def test_a_quota_that_only_others_have_is_kept_and_counts_what_goes_without_it():
+    with_quota, without = [parse_rate("5/day")], [parse_rate("30/min")]
+    state: str | None = None
+    for rates in (with_quota, without, with_quota, without, with_quota):
+        meter = Meter.read(rates, state)
+        assert meter.wait(1000.0) == 0
+        meter.take(1000.0)
+        state = meter.write()
+    assert Meter.read(with_quota, state).wait(1010.0) > 86000
+    assert Meter.read(without, state).wait(1010.0) == 0
+
+
+def test_the_slots_of_a_pace_that_only_others_have_are_left_to_them():
+    meter = Meter([parse_rate("1/min")])
+    meter.take(1000.0)
+    other = Meter.read([parse_rate("5/day")], meter.write())
+    assert (other.wait(1000.0), other.take(1000.0)) == (0, 0)
+    assert Meter.read(meter.rates, other.write()).wait(1000.0) == meter.wait(1000.0) > 50
+
+
+def test_what_was_not_tried_is_put_back_into_its_quota_once():
+    meter = Meter([parse_rate("10/s"), parse_rate("3/hour")])
+    taken = [1000.0 + meter.take(1000.0) for _ in range(3)]
+    assert meter.wait(1001.0) > 3000
+    meter.put_back(taken[2])
+    assert meter.wait(1001.0) == 0
+    for at in (*taken, *taken, 5.0):
+        meter.put_back(at)
+    assert len(send_all(meter, [1001.0 + n for n in range(10)])) == 3

@@ -14,8 +14,8 @@ from outbox.settings import Settings
 
 @pytest.fixture
 def limited(database, smtpd):
-    def make(rate=(), **more):
-        default = {"url": smtpd.url, "rate": rate}
+    def make(rate=(), *, connections=10, **more):
+        default = {"url": smtpd.url, "rate": rate, "max_connections": connections}
         return Settings(
             database_url=database,
             sender="shop@example.org",
@@ -199,3 +199,46 @@ async def test_any_number_of_domains_can_have_limits(execute, limited, smtpd):
         await smtpd.received(201)
     urgent = next(n for n, m in enumerate(smtpd.messages) if m.recipients == ["ada@example.org"])
     assert urgent < 100
+
+
+@pytest.mark.parametrize("limits", [{"rate": "10/s, 6/day"}, {"domain_rates": {"example.org": "10/s, 6/day"}}])
+async def test_a_quota_counts_nothing_that_waited_in_vain_for_a_slow_server(execute, limited, smtpd, limits):
+    async def slow(_):
+        await asyncio.sleep(2 * LATE)  # whoever waits behind it loses its slot
+
+    smtpd.faults["dot"] = slow
+    await insert_many(execute, 6)
+    async with Poller(limited(**limits, connections=1), drain=True) as poller:
+        await poller.finished()
+        assert not await poller.left_behind()
+    assert len(smtpd.messages) == 6
+
+
+async def test_a_quota_counts_nothing_that_a_poller_gave_back_when_it_was_stopped(execute, limited, smtpd):
+    answer = asyncio.Event()
+
+    async def wait(_):
+        await answer.wait()
+
+    smtpd.faults["dot"] = wait
+    await insert_many(execute, 4)
+    poller = await Poller(limited("4/day", connections=1)).__aenter__()
+    await smtpd.until(lambda: "DATA" in smtpd.commands)
+    assert poller._loop._waiting.waiting("default")
+    stopped = asyncio.create_task(poller.__aexit__(None, None, None))
+    while poller._loop._waiting.waiting("default"):  # noqa: ASYNC110  # nothing tells of it
+        await asyncio.sleep(0)
+    answer.set()
+    await stopped
+    assert len(smtpd.messages) < 4
+    async with Poller(limited("4/day"), drain=True) as poller:
+        await poller.finished()
+    assert len(smtpd.messages) == 4
+
+
+@pytest.mark.smtpd(greeting=["421 4.3.2 closing"] * 2)
+async def test_a_quota_counts_nothing_that_a_transport_with_a_fault_did_not_take(execute, limited, smtpd):
+    await insert_many(execute, 1)
+    async with Poller(limited("1/day")):
+        await smtpd.received(1)
+    assert smtpd.connections == 3
