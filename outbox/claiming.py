@@ -16,6 +16,7 @@ from outbox.core.status import Status
 from outbox.db.flood import FloodGuard
 from outbox.db.limits import Passage, SharedLimits
 from outbox.db.store import Store
+from outbox.delivery import lost_before
 from outbox.gates import Gates, is_doubtful
 from outbox.leases import Leases
 from outbox.line import Waits
@@ -237,7 +238,8 @@ class Claiming:
             raise
         for row in rows:
             if row.id in refused:
-                self.put([Result(row.id, row.claim_token, row.attempts, self.rules.flooded(refused[row.id]))])
+                verdict = self.rules.flooded(refused[row.id])
+                self.put([Result(row.id, row.claim_token, row.attempts, verdict, lost=lost_before(row))])
         return [row for row in rows if row.id not in refused]
 
     async def _admit(
@@ -308,4 +310,4 @@ def given_back(row: Claimed, *, route: str | None = None, delay: float | None = 
     `delay` in seconds is given."""
     delay, route = -row.overdue if delay is None else delay, row.returns_to if route is None else route
     verdict = Verdict(Status.PENDING, delay=delay, counted=False, route=route)
-    return Result(row.id, row.claim_token, row.attempts, verdict)
+    return Result(row.id, row.claim_token, row.attempts, verdict, lost=lost_before(row))

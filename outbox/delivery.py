@@ -18,7 +18,7 @@ from outbox.core.message import Message
 from outbox.core.outcome import Kind, Outcome, Report
 from outbox.core.retry import Random, RetryPolicy, Standing, Verdict, blamed, decide, give_up, hold, postpone, settle
 from outbox.core.status import Status
-from outbox.mail.addressees import Addressees, read_addressees
+from outbox.mail.addressees import Addressees, addressees, read_addressees
 from outbox.mail.composer import Composer
 from outbox.smtp.transport import Transport
 
@@ -248,6 +248,16 @@ def _newly_bad(to: Addressees, row: Claimed) -> Mapping[str, Outcome]:
 def _result(row: Claimed, verdict: Verdict, standing: Standing) -> Result:
     verdict = verdict._replace(route=row.returns_to)
     return Result(row.id, row.claim_token, row.attempts, verdict, lost=_lost(row, standing))
+
+
+def lost_before(row: Claimed) -> Mapping[str, Outcome]:
+    """What to put on record where a row goes back that was taken over: whoever has it next could not know of it."""
+    if not row.taken_over:
+        return {}
+    try:
+        return _lost(row, _standing(row, addressees(row).everyone))
+    except ContentError:
+        return {}  # nothing was sent of it
 
 
 def _lost(row: Claimed, standing: Standing) -> Mapping[str, Outcome]:

@@ -241,3 +241,26 @@ async def test_all_that_waits_for_a_transport_that_is_gone_is_routed_anew_withou
     await execute(f"INSERT INTO email_outbox (to_addrs, subject, route) VALUES {values}")
     async with Poller(configured()):
         await smtpd.received(1100)
+
+
+async def test_what_was_lost_with_its_poller_and_waited_for_a_limit_goes_over_no_other_server(
+    insert, row, attempts, configured, smtpd, other
+):
+    limited = configured(default={"failover": ["other"], "rate": "1/day"})
+    await insert()
+    async with Poller(limited, drain=True) as poller:
+        await poller.finished()
+    lost = await insert(
+        **{"to_addrs": "eve@example.org", "priority": 0, "message_id": "<1@example.org>"},
+        **{"status": "sending", "attempts": 1, "claim_token": "t", "claimed_by": "gone"},
+    )
+    async with Poller(limited, drain=True) as poller:
+        await poller.finished()
+    assert ((await row(lost)).status, (await row(lost)).attempts) == ("pending", 1)
+    assert await attempts(lost) == [(1, "eve@example.org", "in_doubt", None)]
+    smtpd.faults["greeting"] = REFUSED
+    await insert(to_addrs="bob@example.org")
+    async with Poller(configured(default={"failover": ["other"]})):
+        await other.received(1)
+        await smtpd.until(lambda: smtpd.connections > 1)
+    assert recipients(other) == ["bob@example.org"]
