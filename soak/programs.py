@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from soak.faults import QUIET, Table
 from soak.session import now
@@ -92,6 +92,25 @@ class SinkProcess:
                 fired.set_result(told["t"])
 
 
+class Process(Protocol):
+    """What is used of a process: asyncio's, or one that is like it."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+
+    @property
+    def returncode(self) -> int | None:
+        """What it ended with, once that is known."""
+
+    @property
+    def stderr(self) -> asyncio.StreamReader | None:
+        """What it logs."""
+
+    async def wait(self) -> int:
+        """Until it ends; what with."""
+
+
 class Daemon:
     """A real `python -m outbox run`. Its label is what it calls itself in EHLO; `name` is the poller's own."""
 
@@ -109,16 +128,21 @@ class Daemon:
 
     async def start(self, environment: Mapping[str, str], *options: str) -> None:
         """Begin to run; `ready` tells when it polls."""
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "outbox", "run", *options),
-            env={**_without_settings(), **environment, "OUTBOX_LOCAL_HOSTNAME": self.label},
-            cwd=self._folder,
+        env = {**_without_settings(), **environment, "OUTBOX_LOCAL_HOSTNAME": self.label}
+        self._process = await self._launch("run", *options, env=env, cwd=self._folder)
+        assert self._process.stderr
+        self._reading = asyncio.create_task(self._read(self._process.stderr))
+
+    @staticmethod
+    async def _launch(*arguments: str, env: Mapping[str, str], cwd: Path) -> Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "outbox", *arguments),
+            env=env,
+            cwd=cwd,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
-        assert self._process.stderr
-        self._reading = asyncio.create_task(self._read(self._process.stderr))
 
     @property
     def pid(self) -> int:

@@ -1,14 +1,12 @@
 """Real `outbox` processes on the test's own database and SMTP server."""
 
-import asyncio
 import os
-import resource
 import signal
-import sys
 
 import pytest
 
 from outbox import Email, enqueue
+from tests.fixtures.processes import warm
 
 
 class Running:
@@ -28,13 +26,19 @@ class Running:
 
 
 @pytest.fixture
-async def outbox(database, smtpd):
+def launch():
+    """How processes are started; `cold` where that is the point."""
+    return warm
+
+
+@pytest.fixture
+async def outbox(database, smtpd, launch):
     """`await outbox("run", "--drain", OUTBOX_LEASE="1s")` starts one; those still running are killed at the end."""
     started = []
 
     async def start(*arguments, **environment):
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "outbox", *arguments),
+        process = await launch(
+            *arguments,
             env={
                 **os.environ,
                 "OUTBOX_DATABASE_URL": database,
@@ -43,8 +47,6 @@ async def outbox(database, smtpd):
                 "OUTBOX_POLL_INTERVAL": "100ms",
                 **environment,
             },
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
         )
         started.append(process)
         return Running(process)
@@ -81,9 +83,3 @@ def put(engine):
             return (await enqueue(connection, email))[0]
 
     return run
-
-
-@pytest.fixture
-def largest_child():
-    """Peak resident memory of the largest child process so far, in MiB."""
-    return lambda: resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024

@@ -21,6 +21,7 @@ from outbox.metrics import Metrics
 from outbox.scrapes import CLIENTS
 from outbox.settings import Settings
 from tests.fixtures.hold import Hold
+from tests.fixtures.processes import cold
 
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
 
@@ -198,6 +199,7 @@ async def test_ports_beyond_the_last_one_are_refused_at_once(outbox):
     assert (code, errors) == (2, "outbox: metrics_port: 3 processes would need the ports up to 65536\n")
 
 
+@pytest.mark.parametrize("launch", [cold])
 async def test_without_the_client_one_line_says_what_to_install(outbox, tmp_path):
     (tmp_path / "prometheus_client.py").write_text("raise ImportError('no')")
     code, errors = await (await outbox("run", "--metrics-port", "0", PYTHONPATH=str(tmp_path))).ended()

@@ -1,11 +1,25 @@
 """The daemon as it is run: started, filled, stopped, killed, by signals and exit codes."""
 
+import resource
 import signal
 from collections import Counter
 
 import pytest
 
 from tests.fixtures.hold import Hold
+from tests.fixtures.processes import cold
+
+
+@pytest.fixture
+def launch():
+    """As it is run: from a cold start, and as a child of ours, whose memory can be asked for."""
+    return cold
+
+
+@pytest.fixture
+def largest_child():
+    """Peak resident memory of the largest child process so far, in MiB."""
+    return lambda: resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
 @pytest.mark.timeout(120)

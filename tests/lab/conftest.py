@@ -4,6 +4,7 @@ import pytest
 
 from soak.databases import Postgres
 from soak.programs import Daemon, SinkProcess
+from tests.fixtures.processes import warm
 
 
 @pytest.fixture(params=[False, True], ids=["one by one", "grouped"])
@@ -19,13 +20,19 @@ async def sink(tmp_path, pipelining):
         yield sink
 
 
+class WarmDaemon(Daemon):
+    """One that starts in no time."""
+
+    _launch = staticmethod(warm)
+
+
 @pytest.fixture
 async def daemon(sink, tmp_path):
     """`await daemon(database)` starts one that polls; those still running are killed at the end."""
     started: list[Daemon] = []
 
     async def start(database, **environment):
-        daemon = Daemon(f"d{len(started)}.test", tmp_path)
+        daemon = WarmDaemon(f"d{len(started)}.test", tmp_path)
         started.append(daemon)
         settings = {
             "OUTBOX_DATABASE_URL": database,
