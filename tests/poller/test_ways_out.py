@@ -251,8 +251,13 @@ async def test_what_was_lost_with_its_poller_and_waited_for_a_limit_goes_over_no
     async with Poller(limited, drain=True) as poller:
         await poller.finished()
     lost = await insert(
-        **{"to_addrs": "eve@example.org", "priority": 0, "message_id": "<1@example.org>"},
-        **{"status": "sending", "attempts": 1, "claim_token": "t", "claimed_by": "gone"},
+        to_addrs="eve@example.org",
+        priority=0,
+        message_id="<1@example.org>",
+        status="sending",
+        attempts=1,
+        claim_token="t",
+        claimed_by="gone",
     )
     async with Poller(limited, drain=True) as poller:
         await poller.finished()
