@@ -39,14 +39,14 @@ def preview(
     try:
         given = None if values is None else context_of(values)
         content = asyncio.run(_content(settings, template, given, locale))
-        if html is not None:
-            _write("--html", html, _html(template, content).encode())
-        if eml is not None:
-            _write("--eml", eml, content)
-        if browser:
-            _open(_html(template, content))
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error), ctx=context) from error
+    if html is not None:
+        _write(context, "--html", html, _html(template, content).encode())
+    if eml is not None:
+        _write(context, "--eml", eml, content)
+    if browser:
+        _open(_html(template, content))
     if text:
         typer.echo(_part(content, "plain"), nl=False)
     elif html is None and eml is None and not browser:
@@ -94,7 +94,7 @@ def _html(template: str, content: bytes) -> str:
     return html
 
 
-def _write(option: str, file: str, octets: bytes) -> None:
+def _write(context: typer.Context, option: str, file: str, octets: bytes) -> None:
     if file == "-":
         sys.stdout.flush()
         sys.stdout.buffer.write(octets)
@@ -105,7 +105,7 @@ def _write(option: str, file: str, octets: bytes) -> None:
             there.write(octets)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise ValueError(f"{option} {file!r} cannot be written: {why}") from None
+        raise typer.BadParameter(f"{option} {file!r} cannot be written: {why}", ctx=context) from None
 
 
 def _open(html: str) -> None:
