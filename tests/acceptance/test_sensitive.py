@@ -6,6 +6,7 @@ import os
 import pytest
 
 from outbox import Attachment, Email, enqueue
+from tests.fixtures.processes import cold
 
 SECRET = "hush-4711"
 FILE = SECRET.encode() * 1000
@@ -141,6 +142,7 @@ async def test_what_pauses_a_transport_tells_no_word_of_a_server_that_has_seen_i
     assert SECRET not in "".join(said)
 
 
+@pytest.mark.parametrize("launch", [cold])
 @pytest.mark.parametrize("sensitive", [True, False])
 async def test_a_bug_in_the_process_that_composes_is_told_without_a_word_of_it(
     outbox, engine, execute, smtpd, tmp_path, sensitive
