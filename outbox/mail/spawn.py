@@ -10,6 +10,15 @@ from tempfile import TemporaryFile
 
 from outbox.mail.frames import map_progress
 
+_CHILD = """\
+import runpy, sys
+from importlib.util import find_spec, module_from_spec
+sys.modules.setdefault("outbox", module_from_spec(find_spec("outbox")))
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
+"""As `python -m`, but of `outbox` itself, which brings SQLAlchemy along for applications, only the place is known: a
+child starts in a quarter of the time and takes half the memory."""
+
 
 def how_it_ended(code: int) -> str:
     """The exit code of a process in words."""
@@ -29,7 +38,7 @@ def spawn() -> "tuple[subprocess.Popen[bytes], socket.socket, mmap.mmap]":
         try:
             progress = map_progress(shared.fileno())
             process = subprocess.Popen(  # noqa: S603  # this very program
-                [sys.executable, "-P", "-m", "outbox.mail.child_main", str(shared.fileno())],
+                [sys.executable, "-P", "-c", _CHILD, "outbox.mail.child_main", str(shared.fileno())],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env=environment,

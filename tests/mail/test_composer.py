@@ -76,6 +76,11 @@ def _environment_of(pid: int) -> bytes:
     return Path(f"/proc/{pid}/environ").read_bytes()
 
 
+def _files_of(pid: int) -> str:
+    """With what is mapped from them, compiled modules among others."""
+    return Path(f"/proc/{pid}/maps").read_text()
+
+
 async def made(composer, files=(), **columns):
     """The message of a row, as the poller has it made."""
     row = claimed(**{"subject": "Hi", "body_text": None} | columns)
@@ -319,6 +324,13 @@ async def test_stopping_ends_what_is_being_composed_as_not_tried(composer):
         with pytest.raises(NotNowError) as error:
             await one
         assert (str(error.value), error.value.delay) == ("", 0.0)
+
+
+async def test_a_child_starts_without_what_it_does_not_need(composer):
+    await made(composer, template="hi", context='{"name": "Ada"}')
+    [child] = _children_of_this_process()
+    assert "/markupsafe/" in _files_of(child)
+    assert "/sqlalchemy/" not in _files_of(child)
 
 
 async def test_a_child_has_none_of_our_secrets_and_is_not_in_our_group(composer, monkeypatch):
