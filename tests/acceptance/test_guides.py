@@ -10,6 +10,7 @@ from sqlalchemy import make_url
 
 from outbox.core.status import Status
 from tests.fixtures.guide import (
+    BLOCK,
     DOCS,
     Shell,
     blocks,
@@ -60,6 +61,15 @@ def test_a_guide_is_named_in_the_readme_and_its_links_lead_somewhere(guide):
     assert f"docs/guides/{guide.name}" in (DOCS.parent / "README.md").read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)", guide.read_text(encoding="utf-8")):
         assert target.startswith("https://") or (guide.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", [*PAGES, "templates.md"])
+def test_the_name_of_each_file_stands_before_it(page):
+    """What is behind the dashes that begin a block is not shown where the page is read."""
+    text, seen = (DOCS / page).read_text(encoding="utf-8"), 0
+    for block in BLOCK.finditer(text):
+        assert not block[2] or f"`{block[2]}`" in text[seen : block.start()]
+        seen = block.end()
 
 
 def test_the_first_email_is_sent_from_a_fresh_environment(wheel):
