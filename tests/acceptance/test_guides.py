@@ -28,6 +28,23 @@ pytestmark = pytest.mark.timeout(180)
 GUIDES = sorted((DOCS / "guides").iterdir())
 PAGES = [f"guides/{guide.name}" for guide in GUIDES]
 
+APPLICATIONS = {"FastAPI": "Subject: Welcome", "Flask": "Subject: Your code", "A script": 'filename="report.csv"'}
+"""The sections about an application, and what the email has in it that each sends."""
+
+WALKED = {
+    "guides/sending.md": {"", *APPLICATIONS},
+    "guides/upgrading.md": {"A backup on SQLite", "A backup on PostgreSQL", "The new version", "Back again"},
+}
+"""Which sections have blocks, in pages that are followed section by section."""
+
+MORE = {
+    "guides/sending.md": {"http"},
+    "guides/sql.md": {"sql", "php"},
+    "guides/postgresql.md": {"sql"},
+    "guides/upgrading.md": {"sql"},
+}
+"""What the test of a page runs beside files and commands."""
+
 SQLITE = "sqlite+aiosqlite:///shop.db"
 
 
@@ -72,6 +89,15 @@ def test_the_name_of_each_file_stands_before_it(page):
         seen = block.end()
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_every_section_is_followed_and_every_kind_of_block_is_run(page):
+    found = {section: blocks(page, section) for section in parts(page)}
+    walked = {section for section, some in found.items() if some}
+    assert walked == WALKED.get(page, walked)
+    kinds = {kind for some in found.values() for kind, name, _ in some if not name}
+    assert kinds <= {"console"} | MORE.get(page, set())
+
+
 def test_the_first_email_is_sent_from_a_fresh_environment(wheel):
     page = "guides/first_email.md"
     beginning, install, *rest = parts(page)
@@ -92,10 +118,7 @@ def installations(*pages: str) -> set[str]:
     return {command for block in found for command, _ in commands(block) if command.startswith("pip ")}
 
 
-@pytest.mark.parametrize(
-    ("section", "said"),
-    [("FastAPI", "Subject: Welcome"), ("Flask", "Subject: Your code"), ("A script", 'filename="report.csv"')],
-)
+@pytest.mark.parametrize(("section", "said"), APPLICATIONS.items(), ids=APPLICATIONS)
 def test_an_application_in_python_sends_what_it_has_committed(shell, section, said):
     follow("guides/sending.md", shell, "", section)
     [message] = caught()
