@@ -13,6 +13,8 @@ import pytest
 
 from tests.fixtures.guide import Shell, follow, on_sqlite, parts, wait_until
 
+pytestmark = pytest.mark.timeout(180)
+
 PAGE = "guides/not_moving.md"
 SQLITE = "sqlite+aiosqlite:///outbox.db"
 SETTINGS = """

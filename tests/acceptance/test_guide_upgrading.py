@@ -15,6 +15,8 @@ from outbox.db.schema import HEAD
 from tests.fixtures.guide import Shell, execute, follow, on_postgresql, on_sqlite
 from tests.migration.test_schema import ROOT, ini
 
+pytestmark = pytest.mark.timeout(180)
+
 PAGE = "guides/upgrading.md"
 OLD = "0002"
 ROWS = """
