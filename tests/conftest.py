@@ -14,7 +14,7 @@ pytest_plugins = [
     "tests.fixtures.smtpd",
     "tests.fixtures.aftermath",
     "tests.fixtures.clock",
-    "tests.fixtures.forks",
+    "tests.fixtures.warm",
     "tests.fixtures.issuer",
     "tests.fixtures.keys",
     "tests.fixtures.wheel",

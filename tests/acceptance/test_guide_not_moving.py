@@ -86,8 +86,8 @@ def _lines(section: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def shell(forked_outbox):
-    with Shell(forked_outbox) as shell:
+def shell(warm_outbox):
+    with Shell(warm_outbox) as shell:
         yield shell
 
 
@@ -151,7 +151,8 @@ def the_poller_has_gone(trouble: Trouble) -> None:
 
 
 def the_transport_has_troubles(trouble: Trouble) -> None:
-    nowhere = trouble.send("ada@example.org", "--transport gone")
+    nowhere = trouble.send("gina@example.org")
+    trouble.sql(f"UPDATE email_outbox SET transport = 'gone' WHERE id = {nowhere}")
     trouble.run("outbox pause")
     trouble.status_says("paused by hand since …")
     trouble.start()

@@ -31,10 +31,10 @@ REVISION = "SELECT version_num FROM outbox_alembic_version"
 
 
 @pytest.fixture
-def shell(forked_outbox, empty_database):
+def shell(warm_outbox, empty_database):
     """With the settings, a catcher, and the checkout where the page has it."""
     Path("email-outbox").symlink_to(ROOT)
-    with Shell(forked_outbox) as shell:
+    with Shell(warm_outbox) as shell:
         shell.run(f"export OUTBOX_DATABASE_URL='{empty_database}' OUTBOX_SENDER=shop@example.org")
         shell.run("export OUTBOX_SMTP_URL=smtp://127.0.0.1:1025")
         shell.run("outbox catch > catch.log &")

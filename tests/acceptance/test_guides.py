@@ -49,8 +49,8 @@ SQLITE = "sqlite+aiosqlite:///shop.db"
 
 
 @pytest.fixture
-def shell(forked_outbox):
-    with Shell(forked_outbox) as shell:
+def shell(warm_outbox):
+    with Shell(warm_outbox) as shell:
         yield shell
 
 
