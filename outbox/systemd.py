@@ -7,7 +7,6 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Protocol, Self
 
 CALM = 10.0
@@ -15,8 +14,8 @@ CALM = 10.0
 
 
 class Systemd:
-    """`send` takes what sd_notify(3) defines, e.g. `READY=1`. `watchdog`: seconds after which silence is taken for
-    death, None where nobody minds."""
+    """`send` takes what sd_notify(3) defines, e.g. `READY=1`, and gives False where it could not be told. `watchdog`:
+    seconds after which silence is taken for death, None where nobody minds."""
 
     def __init__(self, send: Callable[[str], object] | None, watchdog: float | None = None) -> None:
         self.listens = send is not None
@@ -24,6 +23,8 @@ class Systemd:
         self.watchdog = watchdog
         self.interval = min(CALM, watchdog / 3) if watchdog else CALM
         """Seconds after which something should be said again."""
+        self._untold = ""
+        """What must not be lost, and was not heard yet: without it a start counts as failed in the end."""
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Self:
@@ -38,19 +39,24 @@ class Systemd:
 
     def ready(self, status: str) -> None:
         """It works."""
-        self._send(f"READY=1\nSTATUS={status}")
+        self._untold = "READY=1\n"
+        self._say(f"STATUS={status}")
 
     def alive(self, status: str) -> None:
         """It still works."""
-        self._send(f"WATCHDOG=1\nSTATUS={status}")
+        self._say(f"WATCHDOG=1\nSTATUS={status}")
 
     def status(self, status: str) -> None:
         """How it is, whether it works or not."""
-        self._send(f"STATUS={status}")
+        self._say(f"STATUS={status}")
 
     def stopping(self) -> None:
         """It has been told to stop, and will when it is done."""
         self._send("STOPPING=1\nSTATUS=stopping: finishing what is in flight")
+
+    def _say(self, text: str) -> None:
+        if self._send(f"{self._untold}{text}") is not False:
+            self._untold = ""
 
 
 class Alive(Protocol):
@@ -91,10 +97,15 @@ async def tell_life(systemd: Systemd, poller: Alive) -> None:
         await asyncio.sleep(systemd.interval)
 
 
-def _send_to(address: str, text: str) -> None:
+def _send_to(address: str, text: str) -> bool:
+    """Whether it was taken: nobody may be there, or have no time just now. Mail goes on; a watchdog that hears nothing
+    will act."""
     name = "\0" + address[1:] if address.startswith("@") else address
-    # Whatever is wrong there, mail goes on; a watchdog that hears nothing will act.
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
-        out.setblocking(False)
-        out.connect(name)
-        out.send(text.encode(errors="backslashreplace"))
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
+            out.setblocking(False)
+            out.connect(name)
+            out.send(text.encode(errors="backslashreplace"))
+    except OSError:
+        return False
+    return True

@@ -36,6 +36,15 @@ class Listener:
             heard.append(await self.word())
         return heard
 
+    def waiting(self):
+        """Whatever it was told and has not read yet."""
+        words = []
+        while True:
+            try:
+                words.append(self.socket.recv(4096).decode())
+            except BlockingIOError:
+                return words
+
 
 @pytest.fixture(params=["path", "abstract"])
 def address(request):
@@ -68,6 +77,18 @@ async def test_a_watchdog_that_is_meant_for_another_process_is_none(address):
     assert Systemd.of(environment).watchdog == 9.0
     assert Systemd.of(environment | {"WATCHDOG_PID": "1"}).watchdog is None
     assert not Systemd.of({}).listens
+
+
+async def test_that_it_is_ready_is_told_until_it_is_heard(systemd, address):
+    said = Systemd.of({"NOTIFY_SOCKET": address})
+    for _ in range(1000):  # more than the socket of somebody who is busy takes
+        said.status("busy")
+    said.ready("it polls")
+    assert not any("READY" in word for word in systemd.waiting())
+    said.alive("it polls still")
+    said.alive("and on")
+    assert await systemd.word() == {"READY": "1", "WATCHDOG": "1", "STATUS": "it polls still"}
+    assert await systemd.word() == {"WATCHDOG": "1", "STATUS": "and on"}
 
 
 async def test_nothing_is_wrong_where_nobody_reads_the_socket(outbox, address):
