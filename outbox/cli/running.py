@@ -89,6 +89,10 @@ def run(
 async def _require_usable(settings: "Settings", processes: int) -> None:
     """Raises now, in one line, what would otherwise end each poller on its own."""
     _ = settings.default_transport, settings.default_sender
+    if settings.templates:
+        from outbox.mail.folder import require_folder
+
+        require_folder(settings.templates)
     if settings.dkim:
         from outbox.mail.signing_key import read_key_files
 

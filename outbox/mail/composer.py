@@ -18,6 +18,7 @@ from outbox.mail.addressees import Addressees
 from outbox.mail.child import ChildSettings
 from outbox.mail.children import Children
 from outbox.mail.compose import Composed, Ground, compose
+from outbox.mail.folder import require_folder
 from outbox.mail.frames import Question, Reply, question_of, request_of
 from outbox.mail.signing import Signer
 from outbox.mail.signing_key import KeyFile, read_key_files
@@ -77,6 +78,7 @@ class Composer:
         limits = Limits(
             timeout=settings.render_timeout, memory=settings.render_memory, max_size=settings.max_message_size
         )
+        require_folder(settings.templates)
         keys, instead = read_key_files(settings.dkim), settings.elsewhere.redirect_to
         return cls(settings.default_sender, settings.templates, limits, keys, instead)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from outbox.core.errors import ContentError
+from outbox.core.errors import ContentError, SettingsError
 from outbox.core.names import is_name
 from outbox.core.text import clean_text
 
@@ -19,6 +19,16 @@ CATALOGUES = "locale"
 
 _ENDING = re.compile(rf"\.({'|'.join(map(re.escape, (*ENDINGS, SAMPLE)))})$")
 _VARIANT = re.compile(r"\.([a-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*)$")
+
+
+def require_folder(path: Path | None) -> None:
+    """Raises SettingsError where the folder that is configured cannot be read: every email with a template would fail
+    for it."""
+    try:
+        for _ in path.iterdir() if path else ():
+            break
+    except OSError as error:
+        raise SettingsError(f"templates: the folder {str(path)!r} cannot be read: {error.strerror}") from None
 
 
 class Folder:

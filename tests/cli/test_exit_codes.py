@@ -101,6 +101,20 @@ def test_run_without_a_sender_names_the_variable(outbox, outbox_db, monkeypatch)
     assert_one_line(outbox("run"), 2, "OUTBOX_SENDER")
 
 
+@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize(("folder", "why"), [("gone", "No such file or directory"), ("file", "Not a directory")])
+def test_run_with_a_template_folder_that_cannot_be_read_fails_no_email(
+    outbox, outbox_db, sql, monkeypatch, tmp_path, folder, why, processes
+):
+    (tmp_path / "file").touch()
+    sql("INSERT INTO email_outbox (to_addrs, template) VALUES ('ada@example.org', 'hello')")
+    monkeypatch.setenv("OUTBOX_SMTP_URL", "smtp://127.0.0.1:1")
+    monkeypatch.setenv("OUTBOX_TEMPLATES", folder)
+    answer = outbox("run", "--drain", "--processes", processes)
+    assert_one_line(answer, 2, f"templates: the folder '{folder}' cannot be read: {why}")
+    assert sql("SELECT status FROM email_outbox") == [("pending",)]
+
+
 @pytest.mark.parametrize("url", ["oracle://x", "not a url", "sqlite://", "postgresql://h:notaport/x"])
 def test_a_bad_database_url_is_told(outbox, url):
     assert_one_line(outbox("--database-url", url, "status"), 2, "database_url")
