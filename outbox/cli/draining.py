@@ -12,6 +12,7 @@ from outbox.cli.access import database
 from outbox.cli.output import complain
 from outbox.cli.progress import Bar
 from outbox.core.errors import INTERRUPTED, DatabaseError
+from outbox.core.logs import LogFormat
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -26,7 +27,7 @@ SHARE = 20
 
 
 def drain(settings: "Settings", run: Callable[[], int]) -> int:
-    """The exit code of `run`, which is watched from beside where stderr is a terminal."""
+    """The exit code of `run`, which is watched from beside where stderr is a terminal for people."""
     before = asyncio.run(_due(settings))
     with _watched(settings, before):
         code = run()
@@ -52,7 +53,7 @@ async def _count(engine: "AsyncEngine") -> int:
 
 @contextmanager
 def _watched(settings: "Settings", before: int) -> Iterator[None]:
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or settings.log_format is LogFormat.JSON:  # whose lines a bar would break
         yield
         return
     ended = threading.Event()

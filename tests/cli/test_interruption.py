@@ -1,6 +1,7 @@
 """Long commands in a real terminal: they show how far they are, end at Ctrl-C anywhere, tell the truth, and go on."""
 
 import asyncio
+import json
 import os
 import pty
 import re
@@ -144,6 +145,15 @@ async def test_a_drain_is_interrupted_midway_gives_the_rest_back_and_goes_on(ter
     assert await again.ended() == 0
     assert await counts(execute) == {"sent": 3000}
     assert len(smtpd.messages) == 3000
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # it is about the terminal
+async def test_no_bar_breaks_the_lines_of_a_json_log_on_a_terminal(terminal, many):
+    await many(30, "pending", due=LONG_AGO, finished="NULL")
+    running = await terminal("run", "--drain", "--log-format", "json")
+    assert await running.ended() == 0
+    told = [json.loads(line) for line in running.shown.splitlines()]
+    assert [line["event"] for line in told].count("attempt") == 30
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # on PostgreSQL a purge waits for nobody
