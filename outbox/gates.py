@@ -133,10 +133,11 @@ class Gates:
         return choose(self._routes, self._facts(row), self._default)
 
     def _stand_in(self, name: str) -> str | None:
-        """The first one that is well, of those for a transport that is not."""
+        """The first one that is well, of those for a transport with a fault. One that is paused by hand is not: its own
+        mail is meant to wait, not that of others."""
         if not _has_fault(self._transports[name]):
             return None
-        return next((one for one in self._instead.get(name, ()) if not _has_fault(self._transports[one])), None)
+        return next((one for one in self._instead.get(name, ()) if self._transports[one].fault is None), None)
 
     def _facts(self, row: Claimed) -> Facts:
         sender = domains_of(row.sender)

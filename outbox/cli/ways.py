@@ -73,16 +73,17 @@ class Ways:
             return []
 
     def _stand_in(self, own: str, attempts: "Sequence[Attempt]") -> str:
-        """The one that stands in for a transport with a fault; never for an email that may have gone out already. A
-        pause by hand is no fault."""
-        if not self._has_fault(own) or any(a.outcome == "in_doubt" for a in attempts):
+        """The one that stands in for a transport with a fault; never for an email that may have gone out already."""
+        here = self._unwell(own)
+        if here is None or here.by_hand or any(a.outcome == "in_doubt" for a in attempts):
             return own
         others = self.settings.transports[own].failover if own in self.settings.transports else ()
-        return next((name for name in others if not self._has_fault(name)), own)
+        return next((name for name in others if self._unwell(name) is None), own)
 
-    def _has_fault(self, name: str) -> bool:
-        transport = self.transports.get(name)
-        return transport is not None and bool(transport.reason) and not transport.by_hand
+    def _unwell(self, name: str) -> "TransportFacts | None":
+        """What is on record of a transport that is paused or on probation. A pause made by SQL may have no reason."""
+        facts = self.transports.get(name)
+        return facts if facts and (facts.reason or facts.paused) else None
 
     def _limits_of(self, row: "Email", own: str, now: datetime) -> "Iterator[Obstacle]":
         domain = row.route if row.route and row.route.startswith("@") else None
@@ -97,14 +98,14 @@ class Ways:
                 yield Obstacle(until, code, f"it waits for {limit}; the next one may go at {when}")
 
     def _pause_of(self, name: str, now: datetime) -> "Iterator[Obstacle]":
-        transport = self.transports.get(name)
-        if transport is None or not transport.reason:
+        transport = self._unwell(name)
+        if transport is None:
             return
         if paused := pause_text(transport):
             text = f"transport {name} is paused{paused}"
             if transport.by_hand:
                 yield Obstacle(FOR_EVER, "paused_by_hand", text)
-            elif transport.reason.startswith(CONFIGURATION):
+            elif (transport.reason or "").startswith(CONFIGURATION):
                 yield Obstacle(FOR_EVER, "paused_configuration", text)
             else:
                 yield Obstacle(transport.paused_until or now, "paused", text)

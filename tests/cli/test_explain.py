@@ -113,6 +113,12 @@ def test_a_pause_by_hand_says_who_ends_it():
     )
 
 
+@pytest.mark.parametrize(("by_hand", "code"), [(True, "paused_by_hand"), (False, "paused")])
+def test_a_pause_without_a_reason_is_a_pause(by_hand, code):
+    found = why(email(Status.PENDING, due=-5), around(paused(reason=None, by_hand=by_hand)))
+    assert (found.code, "no reason given" in found.text) == (code, True)
+
+
 def test_a_transport_on_probation_says_what_it_is_tried_after():
     code, text = why(email(Status.PENDING, due=-5), around(paused(paused=False)))
     assert code == "probation"
@@ -142,13 +148,13 @@ def test_where_another_transport_stands_in_the_pause_is_no_reason():
     assert why(row, around(paused(), transports=transports), [doubt]).code == "paused"
 
 
-def test_a_stand_in_that_is_paused_by_hand_is_what_it_waits_for():
+def test_a_stand_in_that_is_paused_by_hand_is_passed_over():
     transports = {"default": {**URL, "failover": ["bulk", "third"]}, "bulk": URL, "third": URL}
-    here = around(paused(), paused("bulk", "paused by hand since noon", by_hand=True), transports=transports)
-    assert why(email(Status.PENDING, due=-5), here) == (
-        "paused_by_hand",
-        "due for 5s: transport bulk is paused by hand since noon; `outbox resume bulk` ends it",
-    )
+    by_hand = paused("bulk", "paused by hand since noon", by_hand=True)
+    row = email(Status.PENDING, due=-5)
+    assert why(row, around(paused(), by_hand, transports=transports)).code == "next"
+    _, text = why(row, around(paused(), by_hand, paused("third"), transports=transports))
+    assert text == "due for 5s: transport default is paused until 2030-01-31 12:01:00 UTC: connection refused"
 
 
 @pytest.mark.parametrize("reason", ["paused by hand since noon", "configuration: 535 no"])

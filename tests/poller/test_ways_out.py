@@ -25,8 +25,8 @@ async def other(server_context):
 def configured(database, smtpd, other):
     """Settings of two transports, `default` and `other`."""
 
-    def make(*, routes=(), default=(), **more):
-        transports = {"default": {"url": smtpd.url, **dict(default)}, "other": {"url": other.url}}
+    def make(*, routes=(), default=(), besides=(), **more):
+        transports = {"default": {"url": smtpd.url, **dict(default)}, "other": {"url": other.url}, **dict(besides)}
         return Settings(
             database_url=database,
             sender="shop@example.org",
@@ -73,6 +73,17 @@ async def test_while_a_transport_has_a_fault_another_stands_in_and_no_attempt_is
         await other.received(2)
     assert [(r.status, r.attempts) for r in [await row(id) for id in ids]] == [("sent", 1)] * 2
     assert not smtpd.messages
+
+
+@pytest.mark.smtpd(greeting=REFUSED)
+async def test_a_stand_in_that_is_paused_by_hand_is_passed_over(insert, row, execute, configured, smtpd, other):
+    await execute("INSERT INTO email_transport (name, paused_until) VALUES ('paused', '9999-06-01 00:00:00')")
+    id = await insert()
+    settings = configured(default={"failover": ["paused", "other"]}, besides={"paused": {"url": other.url}})
+    async with Poller(settings):
+        await other.received(1)
+    assert (await row(id)).status == "sent"
+    assert [one.transport for one in await execute("SELECT transport FROM email_attempt")] == ["other"]
 
 
 @pytest.mark.smtpd(dot="554 5.7.1 we do not want this")
