@@ -57,11 +57,12 @@ def _listed(known: Sequence[str]) -> str:
 
 def pause_text(transport: "TransportFacts") -> str | None:
     """What follows "transport NAME is paused": since or until when, why, and what to do; None where it is not."""
-    reason = transport.reason or "no reason given"
     if not transport.paused:
         return None
     if transport.by_hand:
-        return f" {reason.removeprefix('paused ')}; `outbox resume {quote(transport.name)}` ends it"
+        since = (transport.reason or "by hand, no reason given").removeprefix("paused ")
+        return f" {since}; `outbox resume {quote(transport.name)}` ends it"
+    reason = transport.reason or "no reason given"
     until = f" until {moment_text(transport.paused_until)}: {reason}"
     if reason.startswith("configuration: "):
         return f"{until}; mend it (`outbox check`), then `outbox resume {quote(transport.name)}`"
