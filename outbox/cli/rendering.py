@@ -85,7 +85,7 @@ def context_of(text: str) -> dict[str, Any]:
     if text.lstrip().startswith("{"):
         return _json_object("--context", text)
     try:
-        with open(text, encoding="utf-8") as file:  # noqa: PTH123  # of an empty name, Path makes this folder
+        with open(text, encoding="utf-8-sig") as file:  # noqa: PTH123  # of an empty name, Path makes this folder
             found = file.read()
     except (OSError, ValueError) as error:
         if _is_json(text):

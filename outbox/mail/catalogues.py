@@ -5,6 +5,7 @@ They are read when an email needs them, and again when one has changed.
 
 import io
 import os
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Sequence
 from gettext import GNUTranslations, NullTranslations
 from pathlib import Path
@@ -121,7 +122,7 @@ def _compiled(source: bytes) -> bytes:
     """What msgfmt makes of a .po file. Entries that are fuzzy are left out, as there."""
     compiled = io.BytesIO()
     try:
-        write_mo(compiled, read_po(io.BytesIO(source), abort_invalid=True))
+        write_mo(compiled, read_po(io.BytesIO(source.removeprefix(BOM_UTF8)), abort_invalid=True))
     except PoFileError as error:
         raise _PoError(clean_text(str(error).partition(" on ")[0], 160), error.lineno + 1) from error
     return compiled.getvalue()

@@ -14,6 +14,8 @@ from outbox.core.text import clean_text
 BODIES = ("txt", "html")
 ENDINGS = ("subject.txt", *BODIES)
 SAMPLE = "sample.json"
+ENCODING = "utf-8-sig"
+"""UTF-8; the mark that some editors put in front is no part of the text."""
 CATALOGUES = "locale"
 """The folder in it for translations."""
 
@@ -85,7 +87,7 @@ class Folder:
         if not self.exists(file):
             return None
         try:
-            values = json.loads((self.path / file).read_text(encoding="utf-8"))
+            values = json.loads((self.path / file).read_text(encoding=ENCODING))
         except json.JSONDecodeError as error:
             raise ContentError(f"{file} line {error.lineno}: not valid JSON: {error.msg}") from None
         except (OSError, ValueError, RecursionError) as error:

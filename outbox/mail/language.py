@@ -22,7 +22,8 @@ class Language:
     tag: str
     """For `<html lang="…">`: `de-AT`; `DEFAULT` where the row names none."""
     variants: tuple[str, ...]
-    """What to look for, the most special first, in both spellings: de-AT, de_AT, de. Empty where the row names none."""
+    """What to look for, the most special first, in both spellings: de-AT, de_AT, de; as the row has it, and in the
+    letters that are usual, for `DE-at`. Empty where the row names none."""
     locale: Locale
     """The nearest that Babel knows."""
 
@@ -47,9 +48,15 @@ def language_of(locale: str | None) -> Language:
     if fault := locale_fault(locale):
         raise ContentError(fault)
     parts = re.split("[-_]", locale)
-    shorter = [parts[:length] for length in range(len(parts), 0, -1)]
+    forms = [parts, [parts[0].lower(), *map(_in_usual_letters, parts[1:])]]
+    shorter = [form[:length] for length in range(len(parts), 0, -1) for form in forms]
     variants = tuple(dict.fromkeys(separator.join(some) for some in shorter for separator in "-_"))
     return Language("-".join(parts), variants, _known(shorter))
+
+
+def _in_usual_letters(part: str) -> str:
+    """A region `AT`, a script `Latn`, anything else `1996` (RFC 5646 §2.1.1)."""
+    return {2: part.upper(), 4: part.title()}.get(len(part), part.lower())
 
 
 def _known(shorter: list[list[str]]) -> Locale:

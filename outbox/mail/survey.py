@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import meta, nodes
 from jinja2.exceptions import TemplateError
 
-from outbox.mail.folder import ENDINGS
+from outbox.mail.folder import ENCODING, ENDINGS
 from outbox.mail.frames import Question
 from outbox.mail.language import language_of
 from outbox.mail.templates import Templates
@@ -79,7 +79,7 @@ class _Reading:
             return
         self._seen.add((file, known))
         try:
-            source = (self._folder.path / file).read_text(encoding="utf-8")
+            source = (self._folder.path / file).read_text(encoding=ENCODING)
             parsed = self._environment.parse(source, file)
             undeclared = meta.find_undeclared_variables(parsed)
         except (TemplateError, OSError, ValueError):

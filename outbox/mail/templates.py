@@ -5,6 +5,7 @@
 whose `<style>` is inlined.
 """
 
+import os
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from outbox.core.text import clean_text
 from outbox.mail.catalogues import Catalogues
 from outbox.mail.content import Content
 from outbox.mail.filters import FILTERS
-from outbox.mail.folder import CATALOGUES, ENDINGS, Folder
+from outbox.mail.folder import CATALOGUES, ENCODING, ENDINGS, Folder
 from outbox.mail.language import VOICE, Voice, language_of
 from outbox.mail.styles import with_inline_styles
 
@@ -33,7 +34,7 @@ class Templates:
         self.catalogues = Catalogues(self.folder.path / CATALOGUES)
         self.environment = _Environment(
             folder=self.folder,
-            loader=_Loader(self.folder.path),
+            loader=_Loader(self.folder.path, encoding=ENCODING),
             undefined=StrictUndefined,
             autoescape=lambda name: name is not None and name.endswith(".html"),
             trim_blocks=True,
@@ -129,7 +130,17 @@ class _Loader(FileSystemLoader):
     def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
         if not is_name(template):
             raise TemplateNotFound(template)
-        return super().get_source(environment, template)
+        before = self._stamp(template)  # before it is read: who changes it meanwhile is heard for the next email
+        source, path, _ = super().get_source(environment, template)
+        return source, path, lambda: self._stamp(template) == before
+
+    def _stamp(self, template: str) -> tuple[int, int, int] | None:
+        """Another one where the file is another one."""
+        try:
+            found = os.stat(f"{self.searchpath[0]}/{template}")  # noqa: PTH116  # it is asked for every email
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _install_translations(environment: Environment) -> None:

@@ -150,6 +150,35 @@ def test_a_changed_file_is_compiled_again(folder):
     assert templates.render("hi", {}, None).text == "new"
 
 
+def test_a_file_that_changes_while_it_is_read_is_read_again(folder, monkeypatch):
+    templates = folder.write(hi__txt="old")
+    told = os.path.getmtime
+
+    def change(path):
+        monkeypatch.undo()
+        folder.write(hi__txt="new")
+        return told(path)
+
+    monkeypatch.setattr(os.path, "getmtime", change)  # Jinja looks at it behind its reading
+    assert templates.render("hi", {}, None).text == "old"
+    assert templates.render("hi", {}, None).text == "new"
+
+
+def test_another_file_in_its_place_is_read_whatever_its_time(folder):
+    templates = folder.write(hi__txt="old", other__txt="new")
+    for name in ("hi.txt", "other.txt"):
+        os.utime(folder.path / name, (1, 1))
+    assert templates.render("hi", {}, None).text == "old"
+    (folder.path / "other.txt").rename(folder.path / "hi.txt")
+    assert templates.render("hi", {}, None).text == "new"
+
+
+def test_a_mark_in_front_of_a_file_is_no_part_of_it(folder):
+    templates = folder.write(hi__txt="\ufeffHello", hi__subject__txt="\ufeffHi", hi__sample__json="\ufeff{}")
+    assert templates.render("hi", {}, None) == Content("Hi", "Hello", None)
+    assert templates.folder.sample("hi") == ("hi.sample.json", {})
+
+
 def test_names_lists_what_can_be_rendered(folder):
     templates = folder.write(
         b__txt="", b__de__txt="", b__de_AT__html="", b__subject__txt="", a__html="", only__de__txt="", _layout__html=""

@@ -48,13 +48,35 @@ def folder(tmp_path):
 @pytest.mark.parametrize("source", ["{{ _('Hello') }}", "{{ gettext('Hello') }}", "{% trans %}Hello{% endtrans %}"])
 @pytest.mark.parametrize(
     ("locale", "said"),
-    [(None, "Hello"), ("fr", "Hello"), ("de", "Hallo"), ("de-AT", "Servus"), ("de_AT", "Servus"), ("de-CH", "Hallo")],
+    [
+        *[
+            (None, "Hello"),
+            ("fr", "Hello"),
+            ("de", "Hallo"),
+            ("de-AT", "Servus"),
+            ("de_AT", "Servus"),
+            ("de-CH", "Hallo"),
+        ],
+        *[("DE", "Hallo"), ("de-at", "Servus"), ("DE_at", "Servus")],
+    ],
 )
 def test_a_text_is_said_in_the_nearest_language_that_has_it(folder, source, locale, said):
     templates = folder.template(hi__txt=source)
     folder.po("de", entries(Hello="Hallo"))
     folder.po("de_AT", entries(Hello="Servus"))
     assert templates.render("hi", {}, locale).text == said
+
+
+def test_a_file_in_the_usual_letters_is_found_for_a_locale_in_others(folder):
+    templates = folder.template(hi__txt="Hello", hi__de_AT__txt="Servus", hi__zh_Hant_TW__txt="x", hi__fr_ca__txt="y")
+    said = [templates.render("hi", {}, locale).text for locale in ("DE-at", "zh-hant-tw", "fr-ca", "fr-CA")]
+    assert said == ["Servus", "x", "y", "Hello"]
+
+
+def test_a_mark_in_front_of_a_catalogue_is_no_part_of_it(folder):
+    templates = folder.template(hi__txt="{{ _('Hello') }}")
+    folder.po("de", "\ufeff" + entries(Hello="Hallo"))
+    assert templates.render("hi", {}, "de").text == "Hallo"
 
 
 def test_what_one_language_does_not_say_the_next_one_does(folder):
