@@ -17,10 +17,12 @@ FAILURES = (SQLAlchemyError, sqlite3.Error, OSError)
 
 def database_error(error: BaseException, url: URL | None = None) -> DatabaseError:
     """The error to raise in place of one of FAILURES; `url` tells which database it was. Drivers do not repeat the
-    password; SQLAlchemy repeats the statement and its parameters, so only the driver's own words are used."""
-    said = getattr(error, "orig", None) or ("" if isinstance(error, SQLAlchemyError) else error)
+    password; SQLAlchemy repeats the statement and its parameters, so only the driver's own words are used, and of
+    those of PostgreSQL not the detail: it repeats the row."""
+    words = getattr(error, "orig", None) or ("" if isinstance(error, SQLAlchemyError) else error)
+    said = str(words).partition("\nDETAIL:")[0]
     which = f"the database {shown(url)}" if url is not None else "the database"
-    return DatabaseError(f"{which} cannot be used: {clean_text(str(said), 300) or type(error).__name__}")
+    return DatabaseError(f"{which} cannot be used: {clean_text(said, 300) or type(error).__name__}")
 
 
 @contextmanager

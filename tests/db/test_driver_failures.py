@@ -15,6 +15,7 @@ from outbox.db.engine import create_engine
 from outbox.db.postgresql import PostgresqlStore
 from tests.db.rows import claim, insert
 
+CLAIM = "UPDATE email_outbox SET attempts = 1"
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing breaks the connection
 
 
@@ -63,3 +64,13 @@ async def test_a_connection_that_fails_is_not_used_again(store, execute, monkeyp
             await store.record([result], poller="poller")
     assert await store.record([result], poller="poller") == {row.id}
     assert kept.is_closed()
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+async def test_a_row_that_the_database_refuses_is_not_quoted(store, execute):
+    await insert(execute, body_text="hush")
+    await execute("ALTER TABLE email_outbox ADD CONSTRAINT mine CHECK (attempts < 1)")
+    for refused in (claim(store), store.write(lambda connection: connection.exec_driver_sql(CLAIM))):
+        with pytest.raises(DatabaseError, match="mine") as caught:
+            await refused
+        assert "hush" not in str(caught.value)
