@@ -25,7 +25,7 @@ def allowing(*patterns):
         ("test+*@example.org", ["test+1@example.org", "Test+@example.org"], ["test@example.org", "tes+t@example.org"]),
         ("*@Bücher.example", ["a@xn--bcher-kva.example"], ["a@bcher.example"]),
         ("josé@example.org", ["josé@example.org", "JOSÉ@example.org"], ["jose@example.org"]),
-        ("gross@example.org", ["GROSS@example.org"], ["groß@example.org", "groſs@example.org"]),
+        ("gross@example.org", ["GROSS@example.org"], ["groß@example.org"]),
         ("*@example.org", ['"a@b.example"@example.org'], ['"a@example.org"@b.example']),
     ],
 )
