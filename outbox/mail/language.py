@@ -2,9 +2,10 @@
 
 import re
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from gettext import NullTranslations
+from typing import Any
 
 from babel import Locale, UnknownLocaleError
 
@@ -34,6 +35,8 @@ class Voice:
 
     language: Language
     catalogue: NullTranslations
+    modules: dict[Any, Any] = field(default_factory=dict)
+    """What was imported for this email."""
 
 
 VOICE: ContextVar[Voice] = ContextVar("voice")

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2.environment import TemplateModule
 from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from outbox.core.errors import ContentError
@@ -111,8 +113,23 @@ class Templates:
         return ContentError(f"{place}: {_what(error)}")
 
 
+class _Template(Template):
+    """A file. Jinja would compute what an imported one has at its top once and for all: in the language of whoever came
+    first, with what it remembers of other emails. Here it is computed for each email."""
+
+    def _get_default_module(self, ctx: Context | None = None) -> TemplateModule:
+        """See Jinja2: what `import` gives."""
+        modules = VOICE.get().modules
+        self._module = modules.get(self)
+        found = super()._get_default_module(ctx)
+        modules[self] = self._module
+        return found
+
+
 class _Environment(ImmutableSandboxedEnvironment):
     """The sandbox. What a template extends, includes and imports is looked for in its language as well."""
+
+    template_class = _Template
 
     def __init__(self, folder: Folder, **options: Any) -> None:
         super().__init__(**options)

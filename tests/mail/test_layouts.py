@@ -113,3 +113,40 @@ def test_an_error_is_told_where_it_is(write, changes, said):
     with pytest.raises(ContentError) as error:
         write(FILES | changes).render("hi", CONTEXT, "de")
     assert str(error.value) == said
+
+
+def test_what_an_imported_file_has_at_its_top_is_that_of_each_email(write):
+    templates = write(
+        {
+            "_parts.txt": '{% set day = "2026-12-03"|date %}{% set foot %}{% include "_foot.txt" %}{% endset %}'
+            "{% set seen = namespace(names=[]) %}"
+            "{% macro meet(name) %}{% set seen.names = seen.names + [name] %}{{ seen.names }}{% endmacro %}",
+            "_inner.txt": '{% from "_parts.txt" import day %}{% macro when() %}{{ day }}{% endmacro %}',
+            "_foot.txt": "Bye",
+            "_foot.de.txt": "Servus",
+            "hi.txt": '{% from "_parts.txt" import day, foot, meet %}{% from "_inner.txt" import when %}'
+            "{{ day }} {{ when() }} {{ foot }} {{ meet(name) }}",
+        }
+    )
+    emails = (("a", None), ("b", "de"), ("c", "en"))
+    said = [templates.render("hi", {"name": name}, locale).text for name, locale in emails]
+    assert said == [
+        "Dec 3, 2026 Dec 3, 2026 Bye ['a']",
+        "03.12.2026 03.12.2026 Servus ['b']",
+        "Dec 3, 2026 Dec 3, 2026 Bye ['c']",
+    ]
+
+
+def test_a_file_that_an_imported_one_includes_is_read_again_when_it_changes(write):
+    files = {"_parts.txt": '{% set foot %}{% include "_foot.txt" %}{% endset %}', "_foot.txt": "old"}
+    templates = write(files | {"hi.txt": '{% from "_parts.txt" import foot %}{{ foot }}'})
+    assert templates.render("hi", {}, None).text == "old"
+    write({"_foot.txt": "newer"})
+    assert templates.render("hi", {}, None).text == "newer"
+
+
+def test_within_one_email_an_imported_file_is_computed_once(write):
+    count = "{% macro n() %}{% set seen.n = seen.n + 1 %}{{ seen.n }}{% endmacro %}"
+    files = {"_parts.txt": "{% set seen = namespace(n=0) %}" + count}
+    files |= {"hi.txt": '{% for _ in range(3) %}{% from "_parts.txt" import n %}{{ n() }}{% endfor %}'}
+    assert write(files).render("hi", {}, None).text == "123"
