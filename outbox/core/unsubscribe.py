@@ -48,6 +48,8 @@ def _check_url(url: str) -> None:
 def _mailto(text: str) -> str:
     if text.lower().startswith("mailto:"):
         _check_plain("mailto", text)
+        if "@" not in text:
+            raise ValueError(f"mailto must name an address, not {text[:80]!r}")
         return text
     try:
         mailbox = parse_mailbox(text)

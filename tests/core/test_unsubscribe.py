@@ -44,6 +44,7 @@ def test_both_headers_are_there_where_a_click_is_enough(arguments, headers):
         ({"mailto": "nobody"}, "mailto: "),
         ({"mailto": "a@b.example, c@d.example"}, "mailto: "),
         ({"mailto": "mailto:a b"}, "mailto must be printable ASCII"),
+        ({"mailto": "mailto:"}, "mailto must name an address, not 'mailto:'"),
     ],
 )
 def test_a_mistake_is_named_at_once(arguments, said):
