@@ -15,7 +15,7 @@ from outbox.core.retry import Verdict, hold
 from outbox.core.status import Status
 from outbox.db.flood import FloodGuard
 from outbox.db.limits import Passage, SharedLimits
-from outbox.db.store import Store
+from outbox.db.store import STRAYS, Store
 from outbox.delivery import lost_before
 from outbox.gates import Gates, is_doubtful
 from outbox.leases import Leases
@@ -24,7 +24,12 @@ from outbox.smtp.transport import Transport
 from outbox.waiting import Waiting
 
 SEARCH = 5.0
-"""Seconds between searches for rows at gates that nobody knows."""
+"""Seconds between searches for rows at gates that nobody knows, and for which a row rests that another poller routed
+differently: it may be routed back."""
+
+SELDOM = 60.0
+"""Seconds between two searches, at most. They become rarer while they find something each time: another poller, with
+other settings, may know these gates, and put back whatever is taken from there."""
 
 SORTED_TOGETHER = 500
 """Emails of one look at those that are not routed yet; what cannot go now is sent on to its gate, once."""
@@ -78,6 +83,7 @@ class Claiming:
     begin: Callable[[], None]
     observer: Observer
     _next_search: float = 0.0
+    _search_rest: float = SEARCH
     _looked: dict[str, float] = field(default_factory=dict)  # when, by transport
     _mixed_first: bool = False
     _skipped: set[str] = field(default_factory=set)  # transports where it was too early for another look
@@ -102,8 +108,7 @@ class Claiming:
         DatabaseError."""
         await self.put_back()
         if thorough or self.clock() >= self._next_search:
-            adopted = await self.store.adopt_strays(self.rules.gates.known)
-            self._next_search = self.clock() + (0.0 if adopted else SEARCH)  # there may be many more
+            await self._search()
         taken = 0
         for look in self._looks():
             since = self.clock()
@@ -204,6 +209,13 @@ class Claiming:
             for start in range(0, len(gates), TOGETHER):
                 yield _Look(gates[start : start + TOGETHER], room, None, urgent=True)
 
+    async def _search(self) -> None:
+        """Have rows at gates that nobody knows routed anew."""
+        adopted = await self.store.adopt_strays(self.rules.gates.known)
+        if adopted < STRAYS:
+            self._search_rest = min(self._search_rest * 2, SELDOM) if adopted else SEARCH
+        self._next_search = self.clock() + (self._search_rest if adopted < STRAYS else 0.0)  # there may be more
+
     async def _place(self, rows: Sequence[Claimed], since: float, claimed_for: str | None) -> None:
         """Have rows wait for their turn, or give them back."""
         if self.rules.guard is not None:
@@ -215,9 +227,7 @@ class Claiming:
         surplus = self.waiting.add(Waits(row, since) for row in rows if row.id not in limited)
         if limited:
             surplus += await self._admit([row for row in rows if row.id in limited], limited, since, claimed_for)
-        self.put(
-            given_back(row, route=self.rules.gates.moved(row), delay=self._rest(row, claimed_for)) for row in surplus
-        )
+        self.put(self._turned_away(row, None, claimed_for) for row in surplus)
 
     async def _note_stand_ins(self, rows: Sequence[Claimed]) -> None:
         """Whoever takes them over, if we are killed, has to ask the server that may have them."""
@@ -294,12 +304,16 @@ class Claiming:
             self.waiting.give(row.way, [now + passage.slots[row.way]])
         return surplus
 
-    def _turned_away(self, row: Claimed, limit: str, claimed_for: str | None) -> Result:
-        """It has to wait for `limit`, at the gate of that."""
-        return given_back(row, route=self.rules.gates.moved(row, limit), delay=self._rest(row, claimed_for))
+    def _turned_away(self, row: Claimed, limit: str | None, claimed_for: str | None) -> Result:
+        """It has to wait: for `limit`, at the gate of that, or for a place."""
+        route = self.rules.gates.moved(row, limit)
+        return given_back(row, route=route, delay=self._rest(row, route, claimed_for))
 
-    def _rest(self, row: Claimed, claimed_for: str | None) -> float | None:
-        """Seconds for which a row is left alone that must wait for a transport that others can stand in for."""
+    def _rest(self, row: Claimed, route: str | None, claimed_for: str | None) -> float | None:
+        """Seconds for which a row is left alone that others would take again at once: those who route it differently,
+        or those whose transport stands in for the one it must wait for."""
+        if route in self.transports and row.gate in self.transports:
+            return SEARCH
         if row.way == claimed_for or not is_doubtful(row):
             return None
         return self.transports[row.way].paused_for or PROBED

@@ -36,6 +36,9 @@ PATIENCE = 60.0
 HEADS = 150
 """Heads of lanes that are looked up in one statement, which has as many columns."""
 
+STRAYS = 500
+"""Rows at gates that nobody knows which are looked after in one transaction."""
+
 SUSPECT = 3
 """Attempts of a row that was lost in all of them, from which on it is claimed alone: it may be what kills its poller,
 and nobody else's attempts should be spent on finding out."""
@@ -207,7 +210,7 @@ class Store(ABC):
                 seconds += (await connection.execute(select(*heads[start : start + HEADS]))).one()
         return min((head for head in seconds if head is not None), default=None)
 
-    async def adopt_strays(self, known: Collection[str], limit: int = 500) -> int:
+    async def adopt_strays(self, known: Collection[str], limit: int = STRAYS) -> int:
         """Have due rows at gates that nobody knows (of a transport that is not configured any more) wait to be routed,
         at most `limit`; how many they were. They are found from one gate to the next by the index, whatever there is at
         each."""
