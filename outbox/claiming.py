@@ -4,7 +4,7 @@ Nothing here knows SQL or SMTP.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from outbox.core.claim import NOWHERE, Claimed, Result
@@ -20,6 +20,7 @@ from outbox.delivery import lost_before
 from outbox.gates import Gates, is_doubtful
 from outbox.leases import Leases
 from outbox.line import Waits
+from outbox.looks import Looks
 from outbox.smtp.transport import Transport
 from outbox.waiting import Waiting
 
@@ -31,27 +32,8 @@ SELDOM = 60.0
 """Seconds between two searches, at most. They become rarer while they find something each time: another poller, with
 other settings, may know these gates, and put back whatever is taken from there."""
 
-SORTED_TOGETHER = 500
-"""Emails of one look at those that are not routed yet; what cannot go now is sent on to its gate, once."""
-
-URGENT_EVERY = 0.02
-"""Seconds between looks at urgent emails where there is no room for others: every commit is a reason to look."""
-
-TOGETHER = 50
-"""Gates of one claim, at most: SQLite takes no more than 500 terms in a statement, of which each gate needs three."""
-
 PROBED = 1.0
 """Seconds that an email waits for its own transport while that is being probed."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """One claim to be made; `name` is the transport it is for, None where that is found out for each row."""
-
-    gates: Sequence[str]
-    limit: int
-    name: str | None
-    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,24 +66,24 @@ class Claiming:
     observer: Observer
     _next_search: float = 0.0
     _search_rest: float = SEARCH
-    _looked: dict[str, float] = field(default_factory=dict)  # when, by transport
-    _mixed_first: bool = False
-    _skipped: set[str] = field(default_factory=set)  # transports where it was too early for another look
     _untried: list[Mapping[str, float]] = field(default_factory=list)  # the quotas of emails that were not tried
+    _looks: Looks = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._looks = Looks(self.transports, self.rules.gates, self.waiting, self.clock)
 
     @property
     def room(self) -> bool:
         """Whether there is room for more than urgent emails."""
-        return any(map(self._room, self.transports))
+        return self._looks.room
+
+    def rest(self, most: float) -> float:
+        """Seconds for which there is nothing to look for, unless something happens; `most`, or less."""
+        return self._looks.rest(most)
 
     def opens_in(self) -> float | None:
         """Seconds until a limit lets something through again; None where none is closed."""
         return self.rules.gates.opens_in(self.clock())
-
-    def rest(self, most: float) -> float:
-        """Seconds for which there is nothing to look for, unless something happens; `most`, or less."""
-        opens_in = self.opens_in()
-        return min([most, *map(self._urgent_rest, self._skipped), *([] if opens_in is None else [opens_in])])
 
     async def claim(self, *, thorough: bool) -> int:
         """Claim what there is room for, and have it wait for its turn; how many rows were taken. Raises
@@ -109,8 +91,10 @@ class Claiming:
         await self.put_back()
         if thorough or self.clock() >= self._next_search:
             await self._search()
+        if unsure := self._looks.unsure:
+            self._looks.fill(await self.store.filled(unsure, thorough=thorough))
         taken = 0
-        for look in self._looks():
+        for look in self._looks.all():
             since = self.clock()
             rows = await self.store.claim(
                 look.limit,
@@ -123,6 +107,7 @@ class Claiming:
                 thorough=thorough,
             )
             taken += len(rows)
+            self._looks.found(look, len(rows))
             if rows:
                 self.observer.claimed(len(rows), self.clock() - since)
                 self.leases.add(rows, since)
@@ -149,65 +134,12 @@ class Claiming:
 
     async def next_due(self, within: float) -> float | None:
         """Seconds until the next row falls due that could go, if that is within so many. Raises DatabaseError."""
-        open_ = {gate for name in self.transports if self._room(name) for gate in self.rules.gates.of(name)}
-        return await self.store.next_due(sorted({*open_, *self.rules.gates.mixed(self.clock())}), within=within)
+        return await self.store.next_due(self._looks.open, within=within)
 
     async def due(self) -> bool:
         """Whether anything is due that could go, or could if its limit were open. Raises DatabaseError."""
         due = await self.store.next_due(self.rules.gates.known)
         return due is not None and due <= 0
-
-    def _room(self, name: str) -> int:
-        """Rows of transport `name` that may be claimed now; where it has a pace, no more than will soon have a slot."""
-        if not self.rules.gates.is_open(name, self.clock()):
-            return 0
-        share = self.rules.gates.share(name)
-        if share is None:
-            return self.waiting.room(name)
-        if self.waiting.is_busy(name):  # its slots would be lost
-            return 0
-        return min(self.waiting.space(name), share) if self.waiting.waiting(name) < share else 0
-
-    def _urgent_room(self, name: str) -> int:
-        return self.waiting.urgent_room(name) if self.rules.gates.is_open(name, self.clock()) else 0
-
-    def _urgent_rest(self, name: str) -> float:
-        """Seconds for which transport `name` needs no look at urgent emails alone."""
-        return max(self._looked.get(name, -URGENT_EVERY) + URGENT_EVERY - self.clock(), 0.0)
-
-    def _looks(self) -> Iterator[_Look]:
-        """Each is made before the next is asked for. Whoever comes first may take all the room, so they take turns; but
-        what has a pace takes little, and has to be in time for its slots."""
-        mixed = self.rules.gates.mixed(self.clock())
-        paced = [gate for gate in mixed if self.rules.gates.share(gate)]
-        others = [gate for gate in mixed if gate not in paced]
-        self._mixed_first = not self._mixed_first
-        yield from self._mixed_looks([*paced, *(others if self._mixed_first else ())])
-        yield from self._looks_of_transports()
-        if not self._mixed_first:
-            yield from self._mixed_looks(others)
-
-    def _looks_of_transports(self) -> Iterator[_Look]:
-        for name in self.transports:
-            if room := self._room(name):
-                yield _Look(self.rules.gates.of(name), room, name)
-            elif room := self._urgent_room(name):
-                if self._urgent_rest(name):
-                    self._skipped.add(name)
-                    continue
-                yield _Look(self.rules.gates.of(name), room, name, urgent=True)
-            self._skipped.discard(name)
-            self._looked[name] = self.clock()
-
-    def _mixed_looks(self, gates: Sequence[str]) -> Iterator[_Look]:
-        if self.room:
-            for gate in gates:
-                if self.rules.gates.is_open(gate, self.clock()):
-                    # Of a paced limit no more than it will soon let through: the rest would be taken for nothing.
-                    yield _Look([gate], self.rules.gates.share(gate) or SORTED_TOGETHER, None)
-        elif gates and (room := max(map(self._urgent_room, self.transports))):
-            for start in range(0, len(gates), TOGETHER):
-                yield _Look(gates[start : start + TOGETHER], room, None, urgent=True)
 
     async def _search(self) -> None:
         """Have rows at gates that nobody knows routed anew."""

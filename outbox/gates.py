@@ -52,14 +52,15 @@ class Gates:
         self._routes = routes
         self._instead = instead or {}
         self._limits = limits or {}
-        self._domains = sorted(name for name in self._limits if name.startswith("@"))
-        self._mixed = bool(self._routes or self._domains)
+        self.domains = sorted(name for name in self._limits if name.startswith("@"))
+        """Those of recipients' domains."""
+        self._mixed = bool(self._routes or self.domains)
         self._closed: dict[str, float] = {}
 
     @property
     def known(self) -> list[str]:
         """All there are. What waits elsewhere names a transport that is not configured."""
-        return [UNROUTED, *self._transports, *self._domains]
+        return [UNROUTED, *self._transports, *self.domains]
 
     def of(self, name: str) -> list[str]:
         """The gates whose emails may go over transport `name` now: its own, and those of the transports that it stands
@@ -70,7 +71,7 @@ class Gates:
 
     def mixed(self, now: float) -> list[str]:
         """The open gates at which emails of any transport wait."""
-        return [UNROUTED, *(name for name in self._domains if self.is_open(name, now))] if self._mixed else []
+        return [UNROUTED, *(name for name in self.domains if self.is_open(name, now))] if self._mixed else []
 
     def close(self, limit: str, until: float) -> None:
         """Nothing more goes by this limit until then."""
@@ -88,7 +89,7 @@ class Gates:
         """The limits that it needs to pass on its way: of its recipients' domains, and of its transport."""
         if not self._limits:
             return []
-        found = dict.fromkeys(map(self._limit_of, recipient_domains(row))) if self._domains else {}
+        found = dict.fromkeys(map(self._limit_of, recipient_domains(row))) if self.domains else {}
         return [*filter(None, found), *([row.way] if row.way in self._limits else [])]
 
     def share(self, limit: str) -> int | None:
@@ -103,7 +104,7 @@ class Gates:
     def moved(self, row: Claimed, limit: str | None = None) -> str | None:
         """The gate at which a row should wait that cannot go now; because of `limit`, if it is one. None: where it
         was."""
-        if limit in self._domains:
+        if limit in self.domains:
             return limit
         own = self._own(row)
         return None if row.gate == own or (row.gate == UNROUTED and not self._mixed) else own

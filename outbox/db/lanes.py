@@ -1,12 +1,32 @@
 """How a claim is shared between priorities and gates: a lower number goes first, and none starves. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 LANES = (0, 1, 2)
 """The priorities: urgent, normal, bulk."""
 
 TURNS = (0, 1, 0, 2, 0, 1, 0, 0)
 """Who comes first when there are too few places to give everyone one: normal every fourth time, bulk every eighth."""
+
+MOST = 500
+"""Choices of gates of which something is remembered. There can be as many as there are limits that open and close."""
+
+T = TypeVar("T")
+
+
+class ByGates(dict[tuple[str, ...], T]):
+    """What claims from the same gates remember, `new` for so many gates. Whatever is forgotten is found out again."""
+
+    def __init__(self, new: Callable[[int], T]) -> None:
+        super().__init__()
+        self._new = new
+
+    def __missing__(self, gates: tuple[str, ...]) -> T:
+        if len(self) >= MOST:
+            self.clear()
+        self[gates] = self._new(len(gates))
+        return self[gates]
 
 
 def lane_shares(due: Sequence[int], limit: int, turn: int) -> list[int]:

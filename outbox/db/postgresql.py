@@ -22,7 +22,7 @@ from outbox.core.status import FINAL
 from outbox.core.text import clean_text
 from outbox.db.attempts import COLUMNS, history, lines
 from outbox.db.failure import FAILURES, told
-from outbox.db.lanes import LANES, Lanes
+from outbox.db.lanes import LANES, ByGates, Lanes
 from outbox.db.marks import Bounds, Marks, everything
 from outbox.db.store import PATIENCE, SUSPECT, SUSPECT_WAIT, Claim, Store, T
 
@@ -81,6 +81,18 @@ _TAKE = f"""
         template, context, locale, headers, priority, max_attempts, transport, on_doubt, has_attachments, size, tag,
         held, gate, sensitive, due_at
     FROM taken JOIN due USING (id)
+"""  # noqa: S608  # made of constants; values are bound
+
+# LATERAL, so that it looks into the index for each cell, however many rows there are.
+_FILLED = f"""
+    SELECT DISTINCT one.gate
+    FROM unnest($1::text[]) AS one (gate) CROSS JOIN unnest(ARRAY{list(LANES)}::smallint[]) AS lane (priority)
+    CROSS JOIN LATERAL (
+        SELECT FROM email_outbox
+        WHERE gate = one.gate AND priority = lane.priority AND due_at <= now()
+            AND due_at > greatest($2::timestamptz, now() - make_interval(secs => $3::float8))
+        ORDER BY due_at LIMIT 1
+    ) AS found
 """  # noqa: S608  # made of constants; values are bound
 
 _RECALL = "SELECT outbox_id, recipient, outcome FROM email_attempt WHERE outbox_id = ANY ($1::bigint[]) ORDER BY id"
@@ -144,7 +156,8 @@ class PostgresqlStore(Store):
 
     def __init__(self, engine: AsyncEngine, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(engine)
-        self._memories: dict[tuple[str, ...], _Memory] = {}  # by gates
+        self._memories = ByGates(lambda gates: _Memory(gates, clock))
+        self._filled = Marks(clock, 1)
         self._clock = clock
         self._kept: list[tuple[PoolProxiedConnection, float]] = []  # and since when each has been idle
 
@@ -156,7 +169,7 @@ class PostgresqlStore(Store):
 
     async def _claim(self, limit: int, claim: Claim) -> list[Claimed]:
         rows: list[Claimed] = []
-        memory = self._memory_of(claim.gates)
+        memory = self._memories[tuple(claim.gates)]
         async with self._driver() as driver:
             sharing = memory.lanes.sharing(limit, urgent=claim.urgent)
             while shares := sharing.next():
@@ -170,9 +183,6 @@ class PostgresqlStore(Store):
             if tried := [row for row in rows if not row.message_id.startswith(claim.message_ids.prefix)]:
                 await _recall(driver, tried)
         return rows
-
-    def _memory_of(self, gates: Sequence[str]) -> "_Memory":
-        return self._memories.setdefault(tuple(gates), _Memory(len(gates), self._clock))
 
     async def _take(
         self,
@@ -211,6 +221,14 @@ class PostgresqlStore(Store):
             rows.append(row)
             places[row.gate, row.priority].append((record[-1], row.id))
         return [*places.values()]
+
+    async def filled(self, gates: Sequence[str], *, thorough: bool = False) -> set[str]:
+        """See Store."""
+        bounds = self._filled.look(thorough=thorough)
+        async with self._driver() as driver:
+            found = await driver.fetch(_FILLED, gates, bounds.places[0][0], bounds.ages[0])
+        self._filled.found((1,), ((),))  # nothing of what falls due later was seen
+        return {gate for (gate,) in found}
 
     async def renew(self, claims: Collection[tuple[int, str]], lease: float) -> set[int]:
         """See Store."""

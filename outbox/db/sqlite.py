@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from outbox.core.claim import INLINE, Claimed, Result
@@ -23,7 +23,7 @@ from outbox.db.attempts import COLUMNS, history, lines
 from outbox.db.engine import blocking
 from outbox.db.erase import erase
 from outbox.db.failure import told
-from outbox.db.lanes import LANES, Lanes
+from outbox.db.lanes import LANES, ByGates, Lanes
 from outbox.db.store import PATIENCE, SUSPECT, SUSPECT_WAIT, Claim, Store, T
 from outbox.db.types import parse_utc
 
@@ -66,6 +66,12 @@ _ANY = f"""
     WHERE gate IN (SELECT value FROM json_each(:gates)) AND priority IN (SELECT value FROM json_each(:lanes))
         AND {_CLAIMABLE} AND {_SUSPECT} <= :suspects
     LIMIT 1
+"""  # noqa: S608  # made of constants; values are bound
+
+_FILLED = f"""
+    SELECT value FROM json_each(:gates) WHERE EXISTS (
+        SELECT 1 FROM email_outbox WHERE gate = value AND priority IN {LANES} AND due_at <= {_NOW}
+    )
 """  # noqa: S608  # made of constants; values are bound
 
 
@@ -154,7 +160,7 @@ class SqliteStore(Store):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox-sqlite")
         self._writing = asyncio.Lock()
         self._clock = clock
-        self._lanes: dict[tuple[str, ...], Lanes] = {}  # by gates
+        self._lanes = ByGates(Lanes)
         self._owed = 0.0
         """Until when the file is left to others, on our clock, but for a burst."""
 
@@ -218,8 +224,7 @@ class SqliteStore(Store):
     def _take_all(self, driver: Any, limit: int, claim: Claim, how: dict[str, Any]) -> list[str]:
         held, taken = list(claim.held), []
         how |= {f"gate{number}": gate for number, gate in enumerate(claim.gates)}
-        lanes = self._lanes.setdefault(tuple(claim.gates), Lanes(len(claim.gates)))
-        sharing = lanes.sharing(limit, urgent=claim.urgent)
+        sharing = self._lanes[tuple(claim.gates)].sharing(limit, urgent=claim.urgent)
         while shares := sharing.next():
             ids, rows, counts = _take(driver, shares, {**how, "held": json.dumps(held), "suspects": 0})
             sharing.found(counts)
@@ -233,6 +238,11 @@ class SqliteStore(Store):
             if any(counts):
                 return [rows]
         return taken
+
+    async def filled(self, gates: Sequence[str], *, thorough: bool = False) -> set[str]:  # noqa: ARG002  # all are
+        """See Store."""
+        async with self.read() as connection:
+            return set(await connection.scalars(text(_FILLED), {"gates": json.dumps(list(gates))}))
 
     async def renew(self, claims: Collection[tuple[int, str]], lease: float) -> set[int]:
         """See Store."""

@@ -5,6 +5,7 @@ differs between databases is in `sqlite` and `postgresql`.
 """
 
 import asyncio
+import json
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
@@ -26,15 +27,12 @@ from outbox.db.erase import erase
 from outbox.db.failure import told
 from outbox.db.lanes import LANES
 from outbox.db.models import Attachment, Attempt, Blob, Email
-from outbox.db.types import SecondsUntil, UtcNow, as_text, later
+from outbox.db.types import JsonEach, SecondsUntil, UtcNow, as_text, later
 
 T = TypeVar("T")
 
 PATIENCE = 60.0
 """Seconds for one transaction. A connection that died without a word must not stop a poller for ever."""
-
-HEADS = 150
-"""Heads of lanes that are looked up in one statement, which has as many columns."""
 
 STRAYS = 500
 """Rows at gates that nobody knows which are looked after in one transaction."""
@@ -96,6 +94,11 @@ class Store(ABC):
     async def _claim(self, limit: int, claim: Claim) -> list[Claimed]:
         """Take up to `limit` due rows, those of a lane in the order in which they fell due. Where there are none, no
         lock is taken: an idle poller disturbs nobody."""
+
+    @abstractmethod
+    async def filled(self, gates: Sequence[str], *, thorough: bool = False) -> set[str]:
+        """Those of `gates` where rows are due, by one statement, however many they are. Where the look is not
+        `thorough`, what came late may be found by one of the next."""
 
     @abstractmethod
     async def renew(self, claims: Collection[tuple[int, str]], lease: float) -> set[int]:
@@ -195,19 +198,17 @@ class Store(ABC):
             found = select(SecondsUntil(func.min(Email.due_at))).where(Email.due_at.isnot(None), *soon)
             async with self.read() as connection:
                 return (await connection.execute(found)).scalar_one()
+        one = JsonEach(json.dumps(list(gates))).table_valued("value")
         heads = [
-            select(SecondsUntil(Email.due_at))
-            .where(Email.gate == gate, Email.priority == lane, Email.due_at.isnot(None), *soon)
+            select(Email.due_at)
+            .where(Email.gate == one.c.value, Email.priority == lane, Email.due_at.isnot(None), *soon)
             .order_by(Email.due_at)
             .limit(1)
             .scalar_subquery()
-            for gate in gates
             for lane in LANES
         ]
-        seconds: list[float | None] = []
         async with self.read() as connection:
-            for start in range(0, len(heads), HEADS):
-                seconds += (await connection.execute(select(*heads[start : start + HEADS]))).one()
+            seconds = (await connection.execute(select(*(SecondsUntil(func.min(head)) for head in heads)))).one()
         return min((head for head in seconds if head is not None), default=None)
 
     async def adopt_strays(self, known: Collection[str], limit: int = STRAYS) -> int:

@@ -103,6 +103,13 @@ class SecondsUntil(FunctionElement[float]):
     name = "seconds_until"
 
 
+class JsonEach(FunctionElement[str]):
+    """The texts of a JSON list as a table with one column, `value`."""
+
+    inherit_cache = True
+    name = "json_each"
+
+
 class Generated(Computed):
     """A column computed by the database, which can be indexed: PostgreSQL stores it for that, SQLite need not."""
 
@@ -176,3 +183,13 @@ def _until(element: SecondsUntil, compiler: SQLCompiler, **options: Any) -> str:
 @compiles(SecondsUntil, "sqlite")
 def _until_sqlite(element: SecondsUntil, compiler: SQLCompiler, **options: Any) -> str:
     return f"((julianday({compiler.process(element.clauses, **options)}) - julianday('now')) * 86400.0)"
+
+
+@compiles(JsonEach)
+def _each(element: JsonEach, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS json))"
+
+
+@compiles(JsonEach, "sqlite")
+def _each_sqlite(element: JsonEach, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **options)})"

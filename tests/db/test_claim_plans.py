@@ -10,7 +10,7 @@ import pytest
 
 from outbox.db import postgresql, sqlite
 from outbox.db.lanes import LANES
-from outbox.db.marks import everything
+from outbox.db.marks import LOWEST, everything
 
 SHARES = [5, 20, 10, 2, 1, 1]
 """Rows to take of each lane, at each of two gates."""
@@ -93,6 +93,16 @@ async def test_a_result_on_postgresql_reads_its_own_rows_and_no_others(postgres,
     assert all(rows_read(step) <= 10 for step in reads)
 
 
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_which_gates_are_filled_postgresql_finds_by_one_look_into_the_due_index_for_each_lane(postgres, analyzed):
+    if analyzed:
+        await postgres.execute("ANALYZE")
+    found = await steps(postgres, postgresql._FILLED, [*GATES, "@empty.example"], LOWEST, None)
+    reads = [step for step in found if step.get("Relation Name") == "email_outbox"]
+    assert [step.get("Index Name") for step in reads] == ["ix_email_outbox_due"]
+    assert all(rows_read(step) <= 3 * len(LANES) for step in reads)
+
+
 class Counted:
     """A SQLite database that counts the steps of its machine, by hundreds."""
 
@@ -149,6 +159,12 @@ def test_the_claim_on_sqlite_reads_the_due_index_in_order_and_only_what_it_takes
     assert sum(due_index in step for step in found) == looks
     assert not [step for step in found if step.startswith("SCAN email_outbox")]
     assert not [step for step in found if "TEMP B-TREE" in step]
+
+
+def test_which_gates_are_filled_sqlite_finds_by_one_look_into_the_due_index_for_each_lane(counted):
+    found = plan(counted.connection, sqlite._FILLED, {"gates": json.dumps(GATES)})
+    due_index = "USING INDEX ix_email_outbox_due (gate=? AND priority=? AND due_at<?)"
+    assert [due_index in step for step in found if "email_outbox" in step] == [True]
 
 
 def test_a_result_on_sqlite_finds_its_rows_by_their_ids(counted):

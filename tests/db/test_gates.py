@@ -7,6 +7,8 @@ from outbox.core.claim import Result
 from outbox.core.message import MessageIds
 from outbox.core.retry import Verdict
 from outbox.core.status import Status
+from outbox.db.lanes import MOST
+from outbox.db.sqlite import SqliteStore
 from tests.db.rows import claim, insert, later
 
 IDS = MessageIds.new(datetime(2026, 1, 1, tzinfo=UTC), "example.org")
@@ -63,3 +65,22 @@ async def test_a_result_can_move_a_row_to_another_gate_and_hold_it(store, execut
     assert [(row.id, row.held) for row in await claim(store)] == [(ids[2], None)]
     [row] = await execute("SELECT held, gate, last_error FROM email_outbox WHERE id = :id", {"id": ids[1]})
     assert (bool(row.held), row.gate, row.last_error) == (True, "", "held")
+
+
+async def test_of_any_number_of_gates_those_are_told_where_rows_are_due(store, execute, database):
+    gates = [f"@d{number}.example" for number in range(1000)]
+    for number, priority in ((3, 0), (500, 1), (999, 2)):
+        await insert(execute, route=gates[number], priority=priority)
+    await insert(execute, route=gates[4], due_at=later(database, 60))
+    await insert(execute, transport="default")
+    assert await store.filled(gates, thorough=True) == {gates[3], gates[500], gates[999]}
+    await claim(store, gates=[gates[3]])
+    assert await store.filled(gates, thorough=True) == {gates[500], gates[999]}
+    assert 59 < await store.next_due(gates, within=90) < 60
+    assert await store.next_due(gates) <= 0
+
+
+async def test_what_is_remembered_of_gates_does_not_grow_with_every_choice_of_them(store):
+    for number in range(2 * MOST):
+        await claim(store, gates=[f"@d{number}.example"])
+    assert len(store._lanes if isinstance(store, SqliteStore) else store._memories) <= MOST

@@ -242,3 +242,24 @@ async def test_a_quota_counts_nothing_that_a_transport_with_a_fault_did_not_take
     async with Poller(limited("1/day")):
         await smtpd.received(1)
     assert smtpd.connections == 3
+
+
+async def test_domains_with_limits_to_which_nothing_goes_cost_one_question_together(
+    execute, limited, smtpd, monkeypatch
+):
+    claims = []
+    claim = Store.claim
+
+    async def counted(self, *args, **kwargs):
+        claims.append(kwargs["gates"])
+        return await claim(self, *args, **kwargs)
+
+    monkeypatch.setattr(Store, "claim", counted)
+    async with Poller(limited(domain_rates={f"d{number}.example": "10/s" for number in range(200)})) as poller:
+        for number in range(10):
+            await insert_many(execute, 1)
+            await smtpd.received(number + 1)
+        await insert_many(execute, 1, "a@d7.example")
+        await smtpd.received(11)
+        rounds = poller.rounds
+    assert len(claims) < 3 * rounds + 10
