@@ -252,8 +252,8 @@ class Claiming:
 
 
 def given_back(row: Claimed, *, route: str | None = None, delay: float | None = None) -> Result:
-    """Untried and not counted; with its place in the queue, due as long ago as it was when it was claimed, unless a
-    `delay` in seconds is given."""
-    delay, route = -row.overdue if delay is None else delay, row.returns_to if route is None else route
-    verdict = Verdict(Status.PENDING, delay=delay, counted=False, route=route)
+    """Untried and not counted; with its place in the queue, unless a `delay` in seconds is given."""
+    due_at = row.due_at if delay is None else None
+    route = row.returns_to if route is None else route
+    verdict = Verdict(Status.PENDING, delay=delay or 0.0, counted=False, route=route, due_at=due_at)
     return Result(row.id, row.claim_token, row.attempts, verdict, lost=lost_before(row))

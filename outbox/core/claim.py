@@ -59,6 +59,8 @@ class Claimed:
     gate: str = ""
     """Where it was claimed: a transport, `@domain` of a recipient, or '' for an email not routed yet."""
     sensitive: bool = False
+    due_at: str = ""
+    """When it fell due, as the database writes it: what is given back takes its old place in the queue."""
     way: str = ""
     """The transport that it will go over, which is decided after the claim."""
     stand_in: bool = False

@@ -54,6 +54,7 @@ class Verdict(NamedTuple):
     reason: str | None = None  # one readable line, None when everything went well
     route: str | None = None  # the gate it waits at from now on; None: where it was
     held: bool | None = None  # True: it waits for a person; None: as it was
+    due_at: str | None = None  # the place in the queue that it had, which it takes again instead of a delay
 
 
 def backoff(attempt: int, policy: RetryPolicy, random: Random) -> float:

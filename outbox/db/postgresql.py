@@ -123,7 +123,8 @@ _RECORD = f"""
         SET status = ended.status, claim_token = NULL, claimed_by = NULL,
             last_error = CASE WHEN ended.status = 'pending' THEN coalesce(ended.error, last_error) ELSE ended.error END,
             attempts = attempts - ended.given_back,
-            due_at = CASE WHEN ended.status = 'pending' THEN now() + make_interval(secs => ended.delay) END,
+            due_at = CASE WHEN ended.status = 'pending'
+                THEN coalesce(ended.due_at, now() + make_interval(secs => ended.delay)) END,
             finished_at = CASE WHEN ended.status <> 'pending' THEN now() END,
             route = coalesce(ended.route, email.route), held = coalesce(ended.held, email.held),
             body_text = CASE WHEN NOT (ended.final AND sensitive) THEN body_text END,
@@ -132,7 +133,7 @@ _RECORD = f"""
             erased = ended.final AND sensitive
         FROM patience CROSS JOIN unnest($1::text[]) AS one CROSS JOIN LATERAL json_to_record(one::json) AS ended (
             id bigint, token text, status text, delay float8, given_back int, error text, final boolean,
-            route text, held boolean
+            route text, held boolean, due_at timestamptz
         )
         WHERE email.id = ended.id AND email.claim_token = ended.token AND email.status = 'sending'
         RETURNING email.id, email.erased
@@ -218,6 +219,7 @@ class PostgresqlStore(Store):
         places: dict[tuple[str, int], list[tuple[Any, int]]] = {cell: [] for cell in cells}
         for record in taken:
             row = Claimed(*record[:-1])
+            row.due_at = record[-1].isoformat()
             rows.append(row)
             places[row.gate, row.priority].append((record[-1], row.id))
         return [*places.values()]
@@ -306,6 +308,7 @@ def _ended(result: Result) -> dict[str, Any]:
         "final": verdict.status in FINAL,
         "route": verdict.route,
         "held": verdict.held,
+        "due_at": verdict.due_at,
     }
 
 

@@ -58,7 +58,7 @@ _ROW = f"""json_array(
     (julianday(expires_at) - julianday({_NOW})) * 86400.0, {_SENDER}, {_TO}, {_CC}, {_BCC}, {_REPLY_TO}, {_SUBJECT},
     {_TEXT}, {_HTML}, {_TEMPLATE}, {_CONTEXT}, {_LOCALE}, {_HEADERS}, priority, max_attempts, {_TRANSPORT}, on_doubt,
     json(iif({_FILES}, 'true', 'false')), {_SIZE}, {_TAG}, json(iif(held, 'true', iif(held IS NULL, 'null', 'false'))),
-    {_GATE}, json(iif(sensitive, 'true', 'false')), iif(message_id IS NULL, NULL, {_TRIED})
+    {_GATE}, json(iif(sensitive, 'true', 'false')), due_at, iif(message_id IS NULL, NULL, {_TRIED})
 )"""
 
 _ANY = f"""
@@ -122,14 +122,16 @@ _FINISH = f"""
     SET status = ended.status, claim_token = NULL, claimed_by = NULL,
         last_error = CASE WHEN ended.status = 'pending' THEN coalesce(ended.error, last_error) ELSE ended.error END,
         attempts = attempts - ended.given_back,
-        due_at = CASE ended.status WHEN 'pending' THEN strftime('%Y-%m-%d %H:%M:%f', 'now', ended.delay) END,
+        due_at = CASE ended.status
+            WHEN 'pending' THEN coalesce(ended.due_at, strftime('%Y-%m-%d %H:%M:%f', 'now', ended.delay)) END,
         finished_at = CASE ended.status WHEN 'pending' THEN NULL ELSE {_NOW} END,
         route = coalesce(ended.route, email_outbox.route), held = coalesce(ended.held, email_outbox.held)
     FROM (
         SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS token,
             json_extract(value, '$[2]') AS status, json_extract(value, '$[3]') AS delay,
             json_extract(value, '$[4]') AS given_back, json_extract(value, '$[5]') AS error,
-            json_extract(value, '$[6]') AS route, json_extract(value, '$[7]') AS held
+            json_extract(value, '$[6]') AS route, json_extract(value, '$[7]') AS held,
+            json_extract(value, '$[8]') AS due_at
         FROM json_each(:results)
     ) AS ended
     WHERE email_outbox.id = ended.id AND claim_token = ended.token AND email_outbox.status = 'sending'
@@ -294,12 +296,13 @@ def _take(driver: Any, shares: Sequence[int], how: dict[str, Any]) -> tuple[str,
     return ids, rows, counts
 
 
-def _verdict(result: Result) -> tuple[int, str, str, str, int, str | None, str | None, bool | None]:
+def _verdict(result: Result) -> tuple[int, str, str, str, int, str | None, str | None, bool | None, str | None]:
     verdict = result.verdict
     reason = None if verdict.reason is None else clean_text(verdict.reason)
     given_back = 0 if verdict.counted else 1
     delay = _shift(verdict.delay or 0.0)
-    return (result.id, result.claim_token, verdict.status.value, delay, given_back, reason, verdict.route, verdict.held)
+    ended = (verdict.status.value, delay, given_back, reason, verdict.route, verdict.held, verdict.due_at)
+    return (result.id, result.claim_token, *ended)
 
 
 def _shift(seconds: float) -> str:

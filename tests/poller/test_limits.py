@@ -263,3 +263,25 @@ async def test_domains_with_limits_to_which_nothing_goes_cost_one_question_toget
         await smtpd.received(11)
         rounds = poller.rounds
     assert len(claims) < 3 * rounds + 10
+
+
+async def test_what_is_given_back_keeps_its_place_however_long_it_was_held(database, execute, limited, smtpd):
+    answer = asyncio.Event()
+
+    async def wait(_):
+        await answer.wait()
+
+    smtpd.faults["dot"] = wait
+    due = [f"2026-01-0{day} 00:00:00.12345" for day in range(1, 7)]
+    for one in due:
+        utc = "" if database.startswith("sqlite") else "+00"
+        await execute(
+            f"INSERT INTO email_outbox (to_addrs, subject, due_at) VALUES ('a@b.example', 'Hi', '{one}{utc}')"
+        )
+    async with Poller(limited(connections=1)) as poller:
+        await smtpd.until(lambda: "DATA" in smtpd.commands)
+        assert poller._loop._waiting.waiting("default")
+        poller.hurry()
+    found = await execute("SELECT due_at, id FROM email_outbox WHERE status = 'pending' AND attempts = 0 ORDER BY id")
+    kept = [str(row.due_at).removesuffix("+00:00").rstrip("0") for row in found if row.id > 2]
+    assert kept == due[2:]
