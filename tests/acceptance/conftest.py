@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from outbox import Email, enqueue
+from tests.fixtures.guide import Shell
 from tests.fixtures.processes import warm
 
 
@@ -83,3 +84,10 @@ def put(engine):
             return (await enqueue(connection, email))[0]
 
     return run
+
+
+@pytest.fixture
+def shell(warm_outbox):
+    """A shell as a reader of the guides has it, in the test's folder."""
+    with Shell(warm_outbox) as shell:
+        yield shell

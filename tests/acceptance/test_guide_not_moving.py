@@ -85,12 +85,6 @@ def _lines(section: str) -> Iterator[str]:
             yield "…".join(found)
 
 
-@pytest.fixture
-def shell(warm_outbox):
-    with Shell(warm_outbox) as shell:
-        yield shell
-
-
 @pytest.mark.smtpd(auth=("shop", "secret"))
 async def test_the_commands_say_what_the_page_says_in_each_trouble(shell, smtpd, sqlite_template):
     shutil.copy(sqlite_template, "outbox.db")

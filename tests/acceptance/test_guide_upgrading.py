@@ -31,14 +31,13 @@ REVISION = "SELECT version_num FROM outbox_alembic_version"
 
 
 @pytest.fixture
-def shell(warm_outbox, empty_database):
-    """With the settings, a catcher, and the checkout where the page has it."""
+def ready(shell, empty_database):
+    """A shell with the settings, a catcher, and the checkout where the page has it."""
     Path("email-outbox").symlink_to(ROOT)
-    with Shell(warm_outbox) as shell:
-        shell.run(f"export OUTBOX_DATABASE_URL='{empty_database}' OUTBOX_SENDER=shop@example.org")
-        shell.run("export OUTBOX_SMTP_URL=smtp://127.0.0.1:1025")
-        shell.run("outbox catch > catch.log &")
-        yield shell
+    shell.run(f"export OUTBOX_DATABASE_URL='{empty_database}' OUTBOX_SENDER=shop@example.org")
+    shell.run("export OUTBOX_SMTP_URL=smtp://127.0.0.1:1025")
+    shell.run("outbox catch > catch.log &")
+    return shell
 
 
 @pytest.fixture
@@ -48,20 +47,20 @@ def sql(empty_database):
     return lambda statement: [tuple(row) for row in run(empty_database, [(statement, ())])[0]]
 
 
-def test_an_upgrade_takes_the_emails_along_and_so_does_the_way_back(shell, sql, empty_database):
+def test_an_upgrade_takes_the_emails_along_and_so_does_the_way_back(ready, sql, empty_database):
     asyncio.run(begin_at(OLD, empty_database))
     sql(ROWS)
-    back_up(shell, empty_database, sql)
-    follow(PAGE, shell, "The new version", fails={"outbox run": 2})
+    back_up(ready, empty_database, sql)
+    follow(PAGE, ready, "The new version", fails={"outbox run": 2})
     assert sql(REVISION) == [(HEAD,)]
     assert sql(STANDING) == [("Waits", "sent"), ("Later", "pending"), ("Over", "failed")]
     sql(HOLD)
-    follow(PAGE, shell, "Back again")
+    follow(PAGE, ready, "Back again")
     assert sql(REVISION) == [(OLD,)]
     assert sql(STANDING) == [("Waits", "sent"), ("Later", "pending"), ("Over", "failed")]
     execute(PAGE, empty_database, "Back again")
-    shell.run("outbox migrate")
-    shell.run("outbox run --drain")
+    ready.run("outbox migrate")
+    ready.run("outbox run --drain")
     assert sql(STANDING) == [("Waits", "sent"), ("Later", "sent"), ("Over", "failed")]
 
 

@@ -48,12 +48,6 @@ MORE = {
 SQLITE = "sqlite+aiosqlite:///shop.db"
 
 
-@pytest.fixture
-def shell(warm_outbox):
-    with Shell(warm_outbox) as shell:
-        yield shell
-
-
 def start(shell: Shell, database: str) -> None:
     """A catcher, and the settings for it."""
     shell.run(f"export OUTBOX_DATABASE_URL='{database}' OUTBOX_SENDER=shop@example.org")
