@@ -47,6 +47,9 @@ READ_AHEAD = 1 << 16
 TOGETHER = 1 << 14
 """Bytes of answers that are sent together."""
 
+LONGEST_TRACEBACK = 10_000
+"""Characters of its end that are told: of a recursion it repeats one line."""
+
 OUT_OF_MEMORY = 3
 """Exit code: the answer was given, but what is left of this process is no place for the next row."""
 
@@ -146,9 +149,8 @@ def _reply(asked: Claimed | Question, files: Sequence[AttachedFile], ground: Gro
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001  # a bug of ours; it is told, and the next row has its turn
-        if not (isinstance(asked, Claimed) and asked.sensitive):  # which it quotes
-            traceback.print_exc()
-        return trouble_reply({"bug": clean_text(f"{type(error).__name__}: {error}", 200)})
+        said = clean_text(f"{type(error).__name__}: {error}", 200)
+        return trouble_reply({"bug": said, "traceback": traceback.format_exc()[-LONGEST_TRACEBACK:]})
     return message_reply(composed.sender, composed.content, composed.utf8_content)
 
 

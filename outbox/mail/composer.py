@@ -143,7 +143,9 @@ def _raise_trouble(reply: Reply) -> None:
     if error := reply.trouble.get("error"):
         raise ContentError(clean_text(str(error)))
     if bug := reply.trouble.get("bug"):
-        raise RuntimeError(bug)
+        error = RuntimeError(bug)
+        error.add_note(str(reply.trouble.get("traceback")))
+        raise error
 
 
 @lru_cache(maxsize=1024)

@@ -31,7 +31,7 @@ _NUMBER = struct.Struct("=Q")
 _SIZES = struct.Struct("!IIIi")  # of the trouble, the sender, the content, its UTF-8 form; the last one -1 without one
 _COLUMNS = (
     *("message_id", "sender", "to_addrs", "cc_addrs", "bcc_addrs", "reply_to", "subject", "body_text", "body_html"),
-    *("template", "context", "locale", "headers", "sensitive"),
+    *("template", "context", "locale", "headers"),
 )
 _VALUES = attrgetter(*_COLUMNS)
 _OTHERS: dict[str, Any] = {field.name: None for field in fields(Claimed)} | {"history": {}}  # no message depends on it

@@ -154,8 +154,10 @@ async def test_a_bug_in_the_process_that_composes_is_told_without_a_word_of_it(
     async with engine.begin() as connection:
         await enqueue(connection, Email(to="ada@example.org", **email))
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    process = await outbox("run", "--drain", PYTHONPATH=path, OUTBOX_TEMPLATES=str(tmp_path))
+    process = await outbox("run", "--drain", "--log-format", "json", PYTHONPATH=path, OUTBOX_TEMPLATES=str(tmp_path))
     _, errors = await process.ended()
+    lines = [json.loads(line) for line in errors.splitlines()]
+    assert [SECRET in line["exception"] for line in lines if "exception" in line] == [True] * (not sensitive)
     [row] = await execute("SELECT status, last_error FROM email_outbox")
     assert row.status == "failed"
     assert "internal error, please report it: RuntimeError" in row.last_error
