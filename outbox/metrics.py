@@ -15,12 +15,13 @@ from outbox.core.status import FINAL, Status
 from outbox.db import sight
 from outbox.db.store import Store
 from outbox.leases import Leases
-from outbox.scrapes import ScrapeServer
 from outbox.smtp.transport import Transport
 
 try:
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+    from outbox.scrapes import ScrapeServer  # with prometheus_client too
 except ImportError as error:
     raise SettingsError("metrics_port needs prometheus_client: install email-outbox[metrics]") from error
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import signal
 import socket
@@ -202,7 +203,8 @@ async def test_ports_beyond_the_last_one_are_refused_at_once(outbox):
 @pytest.mark.parametrize("launch", [cold])
 async def test_without_the_client_one_line_says_what_to_install(outbox, tmp_path):
     (tmp_path / "prometheus_client.py").write_text("raise ImportError('no')")
-    code, errors = await (await outbox("run", "--metrics-port", "0", PYTHONPATH=str(tmp_path))).ended()
+    path = f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"
+    code, errors = await (await outbox("run", "--metrics-port", "0", PYTHONPATH=path)).ended()
     assert (code, errors) == (2, "outbox: metrics_port needs prometheus_client: install email-outbox[metrics]\n")
 
 
