@@ -20,9 +20,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: $(VENV)/.ready  ## everything at work, on a temporary database and a local catcher, in ten seconds
 	@$(BIN)/outbox demo
 
-# Most tests wait for a server, a database or a process, so there are more workers than cores.
+# Most tests wait for a server, a database or a process, so there are more workers than cores. What Python compiles is
+# kept: under PYTHONDONTWRITEBYTECODE each of the many processes would do it again.
 test: $(VENV)/.ready  ## all tests, on SQLite and on a real PostgreSQL
-	@$(BIN)/python -m pytest -q -n 4
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 4
 
 EMAILS ?= 20000
 KILLS ?= 200
