@@ -29,8 +29,8 @@ SEARCH = 5.0
 differently: it may be routed back."""
 
 SELDOM = 60.0
-"""Seconds between two searches, at most. They become rarer while they find something each time: another poller, with
-other settings, may know these gates, and put back whatever is taken from there."""
+"""Seconds between two searches, at most. They become rarer with each that finds something, until none has for so long:
+another poller, with other settings, may know these gates, and put back whatever is taken from there."""
 
 PROBED = 1.0
 """Seconds that an email waits for its own transport while that is being probed."""
@@ -65,7 +65,8 @@ class Claiming:
     begin: Callable[[], None]
     observer: Observer
     _next_search: float = 0.0
-    _search_rest: float = SEARCH
+    _search_rest: float = field(default_factory=lambda: SEARCH)
+    _last_find: float = 0.0
     _untried: list[Mapping[str, float]] = field(default_factory=list)  # the quotas of emails that were not tried
     _looks: Looks = field(init=False)
 
@@ -143,10 +144,13 @@ class Claiming:
 
     async def _search(self) -> None:
         """Have rows at gates that nobody knows routed anew."""
-        adopted = await self.store.adopt_strays(self.rules.gates.known)
+        adopted, now = await self.store.adopt_strays(self.rules.gates.known), self.clock()
         if adopted < STRAYS:
-            self._search_rest = min(self._search_rest * 2, SELDOM) if adopted else SEARCH
-        self._next_search = self.clock() + (self._search_rest if adopted < STRAYS else 0.0)  # there may be more
+            if adopted:
+                self._search_rest, self._last_find = min(self._search_rest * 2, SELDOM), now
+            elif now - self._last_find >= SELDOM:
+                self._search_rest = SEARCH
+        self._next_search = now + (self._search_rest if adopted < STRAYS else 0.0)  # there may be more
 
     async def _place(self, rows: Sequence[Claimed], since: float, claimed_for: str | None) -> None:
         """Have rows wait for their turn, or give them back."""
