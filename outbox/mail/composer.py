@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from outbox.core.address import Mailbox
 from outbox.core.claim import AttachedFile, Claimed
-from outbox.core.errors import ContentError
+from outbox.core.errors import ContentError, NotNowError, SettingsError
 from outbox.core.message import Message, check_size
 from outbox.core.text import clean_text
 from outbox.mail.addressees import Addressees
@@ -30,6 +30,9 @@ LARGE = 1 << 18
 """Characters and bytes above which content is large. Those of the header count for `HEADER_WEIGHT` each."""
 
 HEADER_WEIGHT = 16
+
+FOLDER_PATIENCE = 60.0
+"""Seconds until an email is tried again whose template could not be read because the whole folder is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +138,20 @@ class Composer:
         # Large content takes its time but comes to an end, so it waits for a child instead of being postponed.
         patient = user.startswith("email ")
         reply = await self._children.ask(user, size, request_of(row, files), patient=patient)
-        _raise_trouble(reply)
+        try:
+            _raise_trouble(reply)
+        except ContentError:
+            if row.template:
+                self._require_folder()
+            raise
         return Composed(reply.sender, reply.content, reply.utf8_content)
+
+    def _require_folder(self) -> None:
+        """Raises NotNowError where the folder of the templates is gone: no email is to blame for that."""
+        try:
+            require_folder(self._folder)
+        except SettingsError as error:
+            raise NotNowError(str(error), FOLDER_PATIENCE) from None
 
 
 def _raise_trouble(reply: Reply) -> None:

@@ -259,3 +259,21 @@ async def test_a_process_that_cannot_be_started_postpones_rows_and_fails_none(
     waiting = await row(templated)
     assert (waiting.status, waiting.attempts) == ("pending", 0)
     assert "cannot be started" in waiting.last_error
+
+
+async def test_emails_wait_while_the_whole_folder_of_their_templates_is_gone(
+    try_to_insert, settings, templates, row, smtpd
+):
+    away = templates.with_name("away")
+    await try_to_insert(good_rows()[1])
+    with_templates = Settings(**settings.model_dump(exclude={"transports"}) | {"templates": templates} | LIMITS)
+    async with Poller(with_templates) as poller:
+        await smtpd.received(1)
+        templates.rename(away)
+        id = await try_to_insert(good_rows()[1])
+        while (await row(id)).last_error is None:
+            await poller._loop.recorder.written()
+    waiting = await row(id)
+    assert (waiting.status, waiting.attempts) == ("pending", 0)
+    assert "cannot be read" in waiting.last_error
+    away.rename(templates)
