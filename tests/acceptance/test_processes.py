@@ -17,9 +17,9 @@ COMMANDS = [
 
 
 @pytest.fixture
-def env(database, smtpd):
+def env(sqlite_database, smtpd):
     return os.environ | {
-        "OUTBOX_DATABASE_URL": database,
+        "OUTBOX_DATABASE_URL": sqlite_database,
         "OUTBOX_SMTP_URL": smtpd.url,
         "OUTBOX_SENDER": "Shop <shop@example.org>",
     }
