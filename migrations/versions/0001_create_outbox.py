@@ -276,7 +276,8 @@ def _time_checks(*columns: str) -> list[sa.CheckConstraint]:
             f"{column} IS NULL OR (typeof({column}) = 'text'"
             f" AND ({column} GLOB '{TIME}' OR {column} GLOB '{TIME}.[0-9]*')"
             f" AND substr({column}, 21) NOT GLOB '*[^0-9]*' AND instr({column}, char(0)) = 0"
-            f" AND {column} >= '0001' AND datetime({column}, '+0 seconds') IS substr({column}, 1, 19))",
+            f" AND {column} >= '0001'"
+            f" AND datetime(substr({column}, 1, 19), '+0 seconds') IS substr({column}, 1, 19))",
             name=f"{column} must be UTC as YYYY-MM-DD HH:MM:SS",
         )
         for column in columns

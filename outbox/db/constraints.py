@@ -33,7 +33,7 @@ def email_checks() -> tuple[CheckConstraint, ...]:
         CheckConstraint("attempts BETWEEN 0 AND 1000000", name="attempts must be 0 to 1000000"),
         _sqlite(CheckConstraint("sensitive IN (0, 1)", name="sensitive must be 0 or 1")),
         *utc_text_checks("due_at", "expires_at", "created_at", "finished_at"),
-        *(_real_year(column) for column in ("due_at", "expires_at", "created_at")),
+        *(_real_year(column) for column in ("due_at", "expires_at", "created_at", "finished_at")),
     )
 
 
@@ -46,7 +46,8 @@ def attempt_checks() -> tuple[CheckConstraint, ...]:
 def utc_text_checks(*columns: str) -> tuple[CheckConstraint, ...]:
     """SQLite compares timestamps as text: a `T`, `Z` or offset would make an email silently early, late or stuck.
 
-    The modifier makes SQLite compute: without one it repeats February 31 as it was written.
+    The modifier makes SQLite compute: without one it repeats February 31 as it was written. It computes without the
+    fraction, which it would round up to the next second.
     A NUL ends a text for GLOB and substr, but not for whoever reads it.
     IS, because it computes NULL from what is no time at all, and a CHECK lets NULL pass.
     """
@@ -56,7 +57,8 @@ def utc_text_checks(*columns: str) -> tuple[CheckConstraint, ...]:
                 f"{column} IS NULL OR (typeof({column}) = 'text'"
                 f" AND ({column} GLOB '{_TIME}' OR {column} GLOB '{_TIME}.[0-9]*')"
                 f" AND substr({column}, 21) NOT GLOB '*[^0-9]*' AND instr({column}, char(0)) = 0"
-                f" AND {column} >= '0001' AND datetime({column}, '+0 seconds') IS substr({column}, 1, 19))",
+                f" AND {column} >= '0001'"
+                f" AND datetime(substr({column}, 1, 19), '+0 seconds') IS substr({column}, 1, 19))",
                 name=f"{column} must be UTC as YYYY-MM-DD HH:MM:SS",
             )
         )

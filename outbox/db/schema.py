@@ -11,7 +11,7 @@ from outbox.db.engine import read_only
 from outbox.db.failure import FAILURES, database_error
 from outbox.db.models import Base, Email
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest revision. Revisions are numbered, so that an older outbox knows a newer schema when it sees one."""
 
 VERSION_TABLE = "outbox_alembic_version"

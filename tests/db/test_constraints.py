@@ -70,17 +70,26 @@ async def test_sqlite_refuses_a_time_that_would_not_compare(sqlite_execute, colu
         await sqlite_execute(f"UPDATE email_outbox SET {column} = {value}")
 
 
-@pytest.mark.parametrize("value", ["2026-01-02 03:04:05", "2026-01-02 03:04:05.5", "2028-02-29 00:00:00.123456"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("2026-01-02 03:04:05", "2026-01-02 03:04:05.5", "2028-02-29 00:00:00.123456"),
+        *("2026-12-31 23:59:59.9995", "2026-01-02 03:04:05.999999", "2026-01-02 03:04:59.9999999999"),
+    ],
+)
 async def test_sqlite_takes_a_time_with_and_without_a_fraction(sqlite_execute, value):
     await insert(sqlite_execute, due_at=value, expires_at=value)
 
 
+@pytest.mark.parametrize("column", ["due_at", "expires_at", "created_at", "finished_at"])
 @pytest.mark.parametrize("value", ["infinity", "-infinity", "0001-01-01 00:00:00 BC", "10000-01-01 00:00:00"])
-async def test_postgresql_refuses_times_that_are_never_due_or_overflow(postgres_database, value):
+async def test_postgresql_refuses_times_that_are_never_due_or_overflow(postgres_database, column, value):
     engine = create_engine(postgres_database)
     async with engine.connect() as connection:
-        with pytest.raises(DBAPIError, match="due_at must be between the years 1 and 9999"):
-            await connection.execute(text(f"INSERT INTO email_outbox (to_addrs, due_at) VALUES ('a@x.org', '{value}')"))
+        with pytest.raises(DBAPIError, match=f"{column} must be between the years 1 and 9999"):
+            await connection.execute(
+                text(f"INSERT INTO email_outbox (to_addrs, {column}) VALUES ('a@x.org', '{value}')")
+            )
     await engine.dispose()
 
 
