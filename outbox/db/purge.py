@@ -8,10 +8,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, delete, func, literal, select, tuple_, type_coerce
+from sqlalchemy import ColumnElement, Connection, delete, func, literal, select, tuple_, type_coerce
 from sqlalchemy.types import NullType
 
 from outbox.core.retention import Rule
@@ -30,9 +30,6 @@ LATELY = 2.0
 
 LONGEST = 0.02
 """Seconds that the statements of one batch should take; on SQLite nobody else can write meanwhile."""
-
-FIRST = datetime(1, 1, 2, tzinfo=UTC)
-"""PostgreSQL knows earlier moments, minus infinity among them, and a `finished_at` written by hand may be one."""
 
 FEWEST, MOST = 25, 1000
 """Emails of one batch."""
@@ -121,13 +118,10 @@ async def _next(
     """Behind the last batch, so that what was deleted, and is not vacuumed yet, is not passed again. Finding that there
     is nothing takes no lock."""
     wanted = [*_ended(rule, until), Email.erased.is_(erased)]
-    # As it is stored: on SQLite a fraction may have any number of digits, and text has to equal itself. But for what no
-    # datetime holds: a batch is behind all of that, and if there is more of it, the next purge finds it.
-    holds = case((Email.finished_at < FIRST, FIRST), else_=Email.finished_at)
-    end = type_coerce(holds, NullType()).label("end")
+    # As it is stored: on SQLite a fraction may have any number of digits, and text has to equal itself.
+    end = type_coerce(Email.finished_at, NullType()).label("end")
     if behind:
-        stored = type_coerce(Email.finished_at, NullType())
-        wanted.append(tuple_(stored, Email.id) > tuple_(literal(behind[0], NullType()), literal(behind[1])))
+        wanted.append(tuple_(end.element, Email.id) > tuple_(literal(behind[0], NullType()), literal(behind[1])))
     oldest = select(Email.id, end).where(*wanted).order_by(Email.finished_at, Email.id).limit(limit)
     ended_lately = [Email.status.in_(FINAL), Email.erased.in_((False, True)), Email.finished_at > later(-LATELY)]
     async with store.read() as connection:

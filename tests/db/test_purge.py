@@ -102,25 +102,6 @@ async def test_many_that_ended_in_the_same_moment_are_all_found_in_batches(ended
     assert await ids(execute) == []
 
 
-async def test_an_end_that_no_datetime_holds_stops_no_purge(postgres_database):
-    engine = create_engine(postgres_database)
-    store = open_store(engine)
-    odd = ["-infinity", "4713-01-01 BC", "0001-01-01", "2020-01-01", "infinity"]
-    async with engine.begin() as connection:
-        for end in odd:
-            row = f"('a@x.org', 'sent', NULL, '{end}')"
-            await connection.execute(
-                text(f"INSERT INTO email_outbox (to_addrs, status, due_at, finished_at) VALUES {row}")
-            )
-    for content_only in (True, False):
-        rule = Rule(Status.SENT, DAY, content_only)
-        assert [done async for done in purge(store, rule, await until(store, rule.age))] == [4]
-    async with engine.connect() as connection:
-        assert [row.id for row in await connection.execute(text("SELECT id FROM email_outbox"))] == [5]
-    await store.close()
-    await engine.dispose()
-
-
 async def test_a_key_can_be_used_again_once_its_row_is_gone(ended, clear, engine, execute):
     async def put():
         async with engine.begin() as connection:
