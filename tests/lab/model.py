@@ -175,9 +175,8 @@ class OutboxMachine(RuleBasedStateMachine):
         ids = MessageIds.new(datetime.now(UTC), "example.org")
         held = {*poller.held, *(result.id for result in poller.results), *([] if alone else [0])}
         # What may have gone out waits at its transport. Thorough, since when else a row is found depends on the time.
-        where = {"gates": ("", "default"), "thorough": True}
-        claim = self.store.claim(limit, poller=poller.name, lease=3600.0, message_ids=ids, held=held, **where)
-        rows = self.run(claim)
+        claim = partial(self.store.claim, gates=("", "default"), thorough=True)
+        rows = self.run(claim(limit, poller=poller.name, lease=3600.0, message_ids=ids, held=held))
         for row in rows:
             row.way = "default"
             assert row.id in self.recipients, "P2: a row that was rolled back"
