@@ -31,7 +31,9 @@ class FloodGuard:
 
     async def check(self, rows: Sequence[Claimed]) -> dict[int, str]:
         """Of these the ones that are too many, each with one line that says so. Raises DatabaseError."""
-        emails = [(row.id, self._keys(row)) for row in rows if row.held is not False]  # a person released it
+        # One that a person released passes, and one that was tried before: somebody may have got it already.
+        new = [row for row in rows if not (row.held is False or row.taken_over or row.history)]
+        emails = [(row.id, self._keys(row)) for row in new]
         if not any(keys for _, keys in emails):
             return {}
         refused = await self._store.write(lambda connection: self._count(connection, emails))

@@ -102,3 +102,16 @@ async def test_a_release_of_all_ends_and_tells_each_once_though_emails_are_held_
     ids = [await insert(held=True) for _ in range(5)]
     async with asyncio.timeout(30):
         assert await release(engine) == ids
+
+
+@pytest.mark.smtpd(rcpt={"bob@example.org": ["451 4.7.1 greylisted"]})
+async def test_a_retry_is_no_further_email_however_late_it_comes(insert, row, guarded, smtpd, execute, make_due):
+    settings = guarded(limit="1/hour", action="drop")
+    id = await insert(to_addrs="ada@example.org, bob@example.org")
+    await drain(settings)
+    await execute("DELETE FROM email_limit")  # an hour later
+    await insert(to_addrs="ada@example.org")
+    await drain(settings)
+    await make_due(id)
+    await drain(settings)
+    assert (await row(id)).status == "sent"
