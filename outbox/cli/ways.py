@@ -59,8 +59,10 @@ class Ways:
         from outbox.gates import domains_of
 
         default = self.settings.default_transport
-        if row.transport or (row.route and row.route in self.settings.transports):
-            return row.transport or row.route or default
+        if row.route and row.route in self.settings.transports:
+            return row.route
+        if row.transport:
+            return row.transport
         senders = domains_of(row.sender) or self._default_domain()
         everyone = [d for column in (row.to_addrs, row.cc_addrs, row.bcc_addrs) for d in domains_of(column)]
         facts = Facts(senders[0] if senders else "", everyone, row.tag, row.priority)
@@ -75,7 +77,7 @@ class Ways:
     def _stand_in(self, own: str, attempts: "Sequence[Attempt]") -> str:
         """The one that stands in for a transport with a fault; never for an email that may have gone out already."""
         here = self._unwell(own)
-        if here is None or here.by_hand or any(a.outcome == "in_doubt" for a in attempts):
+        if here is None or here.by_hand or _in_doubt(attempts):
             return own
         others = self.settings.transports[own].failover if own in self.settings.transports else ()
         return next((name for name in others if self._unwell(name) is None), own)
@@ -112,3 +114,11 @@ class Ways:
             return
         tried = f"transport {name} is on probation, one email at a time tries it: {transport.reason}"
         yield Obstacle(now, "probation", tried)
+
+
+def _in_doubt(attempts: "Sequence[Attempt]") -> bool:
+    """Whether it may have gone out already, as a poller reads the record."""
+    from outbox.core.outcome import Kind
+    from outbox.db.attempts import history
+
+    return Kind.IN_DOUBT in history([(one.recipient, one.outcome) for one in attempts]).values()

@@ -149,6 +149,24 @@ def test_where_another_transport_stands_in_the_pause_is_no_reason():
     assert why(row, around(paused(), transports=transports), [doubt]).code == "paused"
 
 
+def test_what_may_have_gone_out_over_a_stand_in_waits_for_that_one_whichever_transport_it_names():
+    doubt = Attempt(outbox_id=7, attempt=1, recipient="ada@example.org", outcome="in_doubt")
+    row = email(Status.PENDING, due=-5, transport="default", route="bulk")
+    assert why(row, around(paused()), [doubt]).code == "next"
+    assert why(row, around(paused("bulk")), [doubt]).text == (
+        "due for 5s: transport bulk is paused until 2030-01-31 12:01:00 UTC: connection refused"
+    )
+
+
+def test_what_was_in_doubt_before_a_server_deferred_it_can_go_over_a_stand_in():
+    transports = {"default": {**URL, "failover": ["bulk"]}, "bulk": URL}
+    kinds = ("in_doubt", "deferred")
+    record = [Attempt(outbox_id=7, attempt=1, recipient="ada@example.org", outcome=kind) for kind in kinds]
+    row = email(Status.PENDING, due=-5)
+    assert why(row, around(paused(), transports=transports), record).code == "next"
+    assert why(row, around(paused(), transports=transports), record[:1]).code == "paused"
+
+
 def test_a_stand_in_that_is_paused_by_hand_is_passed_over():
     transports = {"default": {**URL, "failover": ["bulk", "third"]}, "bulk": URL, "third": URL}
     by_hand = paused("bulk", "paused by hand since noon", by_hand=True)
