@@ -51,11 +51,14 @@ _TRIED = """json((
 ))"""
 _FILES = "EXISTS (SELECT 1 FROM email_attachment WHERE outbox_id = email_outbox.id)"
 
+# Of a fraction with hundreds of digits SQLite makes no number at all.
+_DUE, _EXPIRES = (f"julianday(substr({column}, 1, 26))" for column in ("due_at", "expires_at"))
+
 # As it will be once it is taken, in the order of Claimed.
 _ROW = f"""json_array(
-    id, :token, min(attempts + 1, 1000000), (julianday({_NOW}) - julianday(due_at)) * 86400.0,
+    id, :token, min(attempts + 1, 1000000), (julianday({_NOW}) - {_DUE}) * 86400.0,
     json(iif(status = 'sending', 'true', 'false')), coalesce({_ID}, :prefix || id || :suffix), created_at,
-    (julianday(expires_at) - julianday({_NOW})) * 86400.0, {_SENDER}, {_TO}, {_CC}, {_BCC}, {_REPLY_TO}, {_SUBJECT},
+    ({_EXPIRES} - julianday({_NOW})) * 86400.0, {_SENDER}, {_TO}, {_CC}, {_BCC}, {_REPLY_TO}, {_SUBJECT},
     {_TEXT}, {_HTML}, {_TEMPLATE}, {_CONTEXT}, {_LOCALE}, {_HEADERS}, priority, max_attempts, {_TRANSPORT}, on_doubt,
     json(iif({_FILES}, 'true', 'false')), {_SIZE}, {_TAG}, json(iif(held, 'true', iif(held IS NULL, 'null', 'false'))),
     {_GATE}, json(iif(sensitive, 'true', 'false')), due_at, iif(message_id IS NULL, NULL, {_TRIED})

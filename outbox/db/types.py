@@ -182,7 +182,8 @@ def _until(element: SecondsUntil, compiler: SQLCompiler, **options: Any) -> str:
 
 @compiles(SecondsUntil, "sqlite")
 def _until_sqlite(element: SecondsUntil, compiler: SQLCompiler, **options: Any) -> str:
-    return f"((julianday({compiler.process(element.clauses, **options)}) - julianday('now')) * 86400.0)"
+    # Of a fraction with hundreds of digits SQLite makes no number at all.
+    return f"((julianday(substr({compiler.process(element.clauses, **options)}, 1, 26)) - julianday('now')) * 86400.0)"
 
 
 @compiles(JsonEach)

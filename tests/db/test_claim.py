@@ -221,3 +221,15 @@ async def test_tokens_are_new_with_every_claim(store, execute):
     [two] = await claim(store, limit=1)
     assert one.claim_token != two.claim_token
     assert uuid.UUID(one.claim_token).version == 4
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+async def test_a_time_of_hundreds_of_digits_is_a_time(store, execute):
+    fraction = "1" * 400
+    await insert(execute, due_at=f"2020-01-01 00:00:00.{fraction}", expires_at=f"2021-01-01 00:00:00.{fraction}")
+    due = await store.next_due()
+    assert due is not None
+    assert due < -1e8
+    [row] = await claim(store)
+    assert row.overdue > 1e8
+    assert row.expires_in < -1e8
