@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from outbox.claiming import Claiming, Rules, given_back
-from outbox.core.claim import Claimed, Result
+from outbox.core.claim import NOWHERE, Claimed, Result
 from outbox.core.errors import DatabaseError
 from outbox.core.message import MessageIds
 from outbox.core.observer import UNOBSERVED, Attempted, Observer
@@ -214,7 +214,8 @@ class PollLoop:
         except Exception as error:
             log.error("email %d: internal error", row.id, exc_info=not row.sensitive)  # noqa: TRY400  # which quotes
             result = self._delivery.after_bug(row, error)
-        if not (result.verdict.counted or result.outcomes):
+            row.quotas = NOWHERE  # nobody knows whether it was offered
+        if result.smtp_seconds is None or not (result.verdict.counted or result.outcomes):
             self._claiming.untried(row)
         self.recorder.put(result)
         now = self._pace.clock()

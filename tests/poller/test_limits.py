@@ -285,3 +285,13 @@ async def test_what_is_given_back_keeps_its_place_however_long_it_was_held(datab
     found = await execute("SELECT due_at, id FROM email_outbox WHERE status = 'pending' AND attempts = 0 ORDER BY id")
     kept = [str(row.due_at).removesuffix("+00:00").rstrip("0") for row in found if row.id > 2]
     assert kept == due[2:]
+
+
+async def test_a_quota_counts_nothing_that_was_not_composed(execute, limited, smtpd):
+    for _ in range(4):
+        await execute("INSERT INTO email_outbox (to_addrs, template) VALUES ('a@example.org', 'no_such_template')")
+    await insert_many(execute, 2)
+    async with Poller(limited("2/day")):
+        await smtpd.received(2)
+    found = await execute("SELECT status FROM email_outbox ORDER BY id")
+    assert [row.status for row in found] == ["failed"] * 4 + ["sent"] * 2
