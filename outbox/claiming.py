@@ -17,7 +17,7 @@ from outbox.db.flood import FloodGuard
 from outbox.db.limits import Passage, SharedLimits
 from outbox.db.store import STRAYS, Store
 from outbox.delivery import lost_before
-from outbox.gates import Gates, is_doubtful
+from outbox.gates import Gates
 from outbox.leases import Leases
 from outbox.line import Waits
 from outbox.looks import Looks
@@ -158,22 +158,26 @@ class Claiming:
             rows = await self._guarded(rows)
         for row in rows:
             self.rules.gates.direct(row, claimed_for)
-        await self._note_stand_ins(rows)
+        rows = await self._noted(rows)
         limited = {row.id: limits for row in rows if (limits := self.rules.gates.limits_of(row))}
         surplus = self.waiting.add(Waits(row, since) for row in rows if row.id not in limited)
         if limited:
             surplus += await self._admit([row for row in rows if row.id in limited], limited, since, claimed_for)
         self.put(self._turned_away(row, None, claimed_for) for row in surplus)
 
-    async def _note_stand_ins(self, rows: Sequence[Claimed]) -> None:
-        """Whoever takes them over, if we are killed, has to ask the server that may have them."""
-        moved = [row for row in rows if row.stand_in]
+    async def _noted(self, rows: Sequence[Claimed]) -> Sequence[Claimed]:
+        """Those of which it is on record over which server they go: whoever takes them over, if we are killed, has to
+        ask that one. The others, which somebody has locked or taken, go back."""
+        noting = [row for row in rows if row.to_note]
+        noted: set[int] = set()
         try:
-            for way in dict.fromkeys(row.way for row in moved):
-                await self.store.reroute([(row.id, row.claim_token) for row in moved if row.way == way], way)
+            for way in dict.fromkeys(row.way for row in noting):
+                noted |= await self.store.reroute([(row.id, row.claim_token) for row in noting if row.way == way], way)
         except DatabaseError:
             self.put(map(given_back, rows))
             raise
+        self.put(given_back(row) for row in noting if row.id not in noted)
+        return [row for row in rows if not row.to_note or row.id in noted]
 
     async def _guarded(self, rows: Sequence[Claimed]) -> Sequence[Claimed]:
         """Those that are not too many for their recipients."""
@@ -243,16 +247,21 @@ class Claiming:
     def _turned_away(self, row: Claimed, limit: str | None, claimed_for: str | None) -> Result:
         """It has to wait: for `limit`, at the gate of that, or for a place."""
         route = self.rules.gates.moved(row, limit)
-        return given_back(row, route=route, delay=self._rest(row, route, claimed_for))
+        delay = self._rest(row, route, limit, claimed_for)
+        return given_back(row, route=route, delay=delay)
 
-    def _rest(self, row: Claimed, route: str | None, claimed_for: str | None) -> float | None:
+    def _rest(self, row: Claimed, route: str | None, limit: str | None, claimed_for: str | None) -> float | None:
         """Seconds for which a row is left alone that others would take again at once: those who route it differently,
-        or those whose transport stands in for the one it must wait for."""
+        or those whose transport stands in for the one it must wait for, or does not wait for its limit."""
         if route in self.transports and row.gate in self.transports:
             return SEARCH
-        if row.way == claimed_for or not is_doubtful(row):
+        if not row.is_doubtful:
             return None
-        return self.transports[row.way].paused_for or PROBED
+        if route is None and limit is not None and limit != row.way:
+            return min(max(self.rules.gates.closed_for(limit, self.clock()), PROBED), SELDOM)
+        if row.way == claimed_for:
+            return None
+        return min(self.transports[row.way].paused_for or PROBED, SELDOM)  # by hand it is paused without end
 
 
 def given_back(row: Claimed, *, route: str | None = None, delay: float | None = None) -> Result:

@@ -108,11 +108,11 @@ class Delivery:
             report = blamed(report, message.recipients, bounces)
         report.outcomes = {**mark.told(report.outcomes), **_newly_bad(to, row)}
         verdict = decide(standing, report, self.policy, self.random)
-        # Where it is in doubt, no other could recognise the copy.
-        doubt = any(o.kind is Kind.IN_DOUBT for o in report.outcomes.values())
-        verdict = verdict._replace(route=transport.name if doubt else row.returns_to)
         outcomes = {r: report.outcomes[r] for r in to.everyone if r in report.outcomes}
         lost, marks = _lost(row, standing), tuple(mark.ids.values())
+        # Where it is in doubt, no other could recognise the copy.
+        kinds = {**row.history, **{r: outcome.kind for r, outcome in (*lost.items(), *outcomes.items())}}
+        verdict = verdict._replace(route=transport.name if Kind.IN_DOUBT in kinds.values() else row.home)
         return Result(row.id, row.claim_token, row.attempts, verdict, outcomes, transport.name, lost, marks, took)
 
     def _unsent(self, standing: Standing, waiting: Sequence[str], *, expired: bool) -> Verdict | None:

@@ -10,7 +10,7 @@ from typing import Protocol
 from outbox.core.address import parse_list
 from outbox.core.claim import Claimed
 from outbox.core.errors import AddressError
-from outbox.core.outcome import Fault, Kind, Scope
+from outbox.core.outcome import Fault, Scope
 from outbox.core.rate import Rate
 from outbox.core.routing import Facts, Route, choose
 
@@ -81,6 +81,10 @@ class Gates:
         """Whether anything may go by it."""
         return self._closed.get(limit, now) <= now
 
+    def closed_for(self, limit: str, now: float) -> float:
+        """Seconds for which nothing goes by it; 0 where something may."""
+        return max(self._closed.get(limit, now) - now, 0.0)
+
     def opens_in(self, now: float) -> float | None:
         """Seconds until a limit lets something through again; None where none is closed."""
         return min((until - now for until in self._closed.values() if until > now), default=None)
@@ -103,11 +107,13 @@ class Gates:
 
     def moved(self, row: Claimed, limit: str | None = None) -> str | None:
         """The gate at which a row should wait that cannot go now; because of `limit`, if it is one. None: where it
-        was."""
-        if limit in self.domains:
+        was, as does whatever only the server of that gate could know: it would not be found there from elsewhere."""
+        chosen = self._chosen(row)
+        own = self._bound_to(row) or chosen
+        if limit in self.domains and own == chosen:
             return limit
-        own = self._own(row)
-        return None if row.gate == own or (row.gate == UNROUTED and not self._mixed) else own
+        stays = row.gate == own or (row.gate == UNROUTED and own == self._default and not self._mixed)
+        return None if stays else own
 
     def _limit_of(self, domain: str) -> str | None:
         parts = domain.split(".")
@@ -120,13 +126,20 @@ class Gates:
         While its own one has a fault, another stands in for it; but never where it may have gone out already, since
         only the same server could recognise a copy.
         """
-        own = self._own(row)
-        other = None if own == claimed_for or is_doubtful(row) else self._stand_in(own)
-        row.way, row.stand_in = other or own, other is not None
+        chosen = self._chosen(row)
+        own = self._bound_to(row) or chosen
+        other = None if own == claimed_for or row.is_doubtful else self._stand_in(own)
+        row.way = other or own
+        routed = row.gate in self._transports
+        row.to_note = row.way != (row.gate if routed else chosen)
+        home = chosen if routed else row.gate
+        row.home = home if row.to_note or home != row.gate else None
 
-    def _own(self, row: Claimed) -> str:
-        if is_doubtful(row) and row.gate in self._transports:
-            return row.gate
+    def _bound_to(self, row: Claimed) -> str | None:
+        """The transport whose server may have it already, where that is known."""
+        return row.gate if row.is_doubtful and row.gate in self._transports else None
+
+    def _chosen(self, row: Claimed) -> str:
         if row.transport:
             return row.transport if row.transport in self._transports else self._default
         if not self._routes:
@@ -143,11 +156,6 @@ class Gates:
     def _facts(self, row: Claimed) -> Facts:
         sender = domains_of(row.sender)
         return Facts(sender[0] if sender else self._sender_domain, recipient_domains(row), row.tag, row.priority)
-
-
-def is_doubtful(row: Claimed) -> bool:
-    """Whether an attempt before may have sent it."""
-    return row.taken_over or Kind.IN_DOUBT in row.history.values()
 
 
 def recipient_domains(row: Claimed) -> list[str]:

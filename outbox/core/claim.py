@@ -63,17 +63,25 @@ class Claimed:
     """When it fell due, as the database writes it: what is given back takes its old place in the queue."""
     way: str = ""
     """The transport that it will go over, which is decided after the claim."""
-    stand_in: bool = False
-    """Whether that one stands in for its own; meanwhile the row is noted as waiting there."""
+    to_note: bool = False
+    """Whether whoever takes it over would look for it on another way, so that this one is noted before it goes there:
+    meanwhile the row waits at the gate of `way`."""
+    home: str | None = None
+    """The gate where it waits on, once nothing of it is in doubt; None: where it is."""
     quotas: Mapping[str, float] = field(default_factory=lambda: NOWHERE)
     """The limits in whose quotas it is counted, each with the time for which, by the database's clock."""
     history: Mapping[str, Kind] = field(default_factory=dict)
     """The last outcome of every recipient tried before; an accepted one stays accepted."""
 
     @property
+    def is_doubtful(self) -> bool:
+        """Whether an attempt before may have sent it. Of one on hold that is on record before the final dot leaves."""
+        return Kind.IN_DOUBT in self.history.values() or (self.taken_over and self.on_doubt != "hold")
+
+    @property
     def returns_to(self) -> str | None:
-        """The gate to put it back to if the stand-in does not have it; None where it has not left its gate."""
-        return self.gate if self.stand_in else None
+        """The gate to put it back to if it is not tried; None: where it is, for only one server could know a copy."""
+        return None if self.is_doubtful else self.home
 
 
 @dataclass(frozen=True, slots=True)

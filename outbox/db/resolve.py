@@ -54,6 +54,7 @@ async def resend(engine: AsyncEngine, id: int) -> None:  # noqa: A002  # the col
         await _append(connection, row, last, _of(Kind.IN_DOUBT, last), Kind.DEFERRED, RESEND)
         over = case((Email.expires_at <= UtcNow(), null()), else_=Email.expires_at)  # whoever asks for it wants it sent
         due = {"status": Status.PENDING, "due_at": UtcNow(), "attempts": 0, "finished_at": None, "claim_token": None}
+        due["route"] = None  # whichever server may have it, it is to be sent
         await connection.execute(update(Email).where(Email.id == id).values(**due, expires_at=over))
         await connection.run_sync(call)
 

@@ -145,12 +145,19 @@ class Store(ABC):
 
         return await self.write(write)
 
-    async def reroute(self, claims: Collection[tuple[int, str]], route: str) -> None:
-        """Note that the rows of `claims` (id, token) wait at the gate `route` from now on; not those that were lost."""
+    async def reroute(self, claims: Collection[tuple[int, str]], route: str) -> set[int]:
+        """Note that the rows of `claims` (id, token) wait at the gate `route` from now on; the ids of those noted. Not
+        those that were lost, nor those that somebody's transaction has locked, for which no other waits."""
         tokens = {token for _, token in claims}
-        ours = update(Email).where(Email.id.in_([id_ for id_, _ in claims]), Email.claim_token.in_(tokens))
-        noted = ours.where(Email.status == Status.SENDING).values(route=route)
-        await self.write(lambda connection: connection.execute(noted))
+        ours = select(Email.id).where(Email.id.in_([id_ for id_, _ in claims]), Email.claim_token.in_(tokens))
+        ours = ours.where(Email.status == Status.SENDING).with_for_update(skip_locked=True)
+
+        def write(connection: Connection) -> set[int]:
+            ids = set(connection.scalars(ours).all())
+            connection.execute(update(Email).where(Email.id.in_(ids)).values(route=route))
+            return ids
+
+        return await self.write(write)
 
     async def whole(self, row: Claimed, *, most: int) -> Claimed:
         """`row` with what was too large to come with its claim. Raises ContentError where it is more than `most`."""

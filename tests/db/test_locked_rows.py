@@ -85,3 +85,12 @@ async def test_results_do_not_wait_for_a_locked_row_longer_than_for_a_moment(sto
     assert await store.record(results[1:], poller="poller") == {rows[1].id}
     await lock.rollback()
     assert await store.record(results[:1], poller="poller") == {rows[0].id}
+
+
+async def test_a_note_waits_for_no_row_that_is_locked(store, rows, lock, execute, monkeypatch):
+    monkeypatch.setattr("outbox.db.postgresql.PATIENCE", 20.0)
+    claims = [(row.id, row.claim_token) for row in rows]
+    assert await store.reroute(claims, "other") == {rows[1].id}
+    await lock.rollback()
+    assert await store.reroute([(rows[0].id, "another"), claims[0]], "third") == {rows[0].id}
+    assert [r.route for r in await execute("SELECT route FROM email_outbox ORDER BY id")] == ["third", "other"]

@@ -3,7 +3,9 @@
 import pytest
 
 from outbox.daemon import Poller
+from outbox.db.store import Store
 from outbox.settings import Settings
+from tests.fixtures.smtpd import Smtpd
 
 
 @pytest.fixture
@@ -70,3 +72,43 @@ def make_due(execute):
         await execute("UPDATE email_outbox SET due_at = created_at WHERE id = :id", {"id": id})
 
     return run
+
+
+@pytest.fixture
+async def other(server_context):
+    """A second SMTP server."""
+    async with Smtpd(server_context) as server:
+        yield server
+
+
+@pytest.fixture
+def configured(database, smtpd, other):
+    """Settings of two transports, `default` and `other`."""
+
+    def make(*, routes=(), default=(), besides=(), **more):
+        transports = {"default": {"url": smtpd.url, **dict(default)}, "other": {"url": other.url}, **dict(besides)}
+        return Settings(
+            database_url=database,
+            sender="shop@example.org",
+            poll_interval="200ms",
+            transports=transports,
+            routes=routes,
+            **more,
+        )
+
+    return make
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """The ids of the rows that were claimed, each as often as it was."""
+    found: list[int] = []
+    claim = Store.claim
+
+    async def noted(self, *args, **kwargs):
+        rows = await claim(self, *args, **kwargs)
+        found.extend(row.id for row in rows)
+        return rows
+
+    monkeypatch.setattr(Store, "claim", noted)
+    return found

@@ -6,37 +6,10 @@ import pytest
 
 from outbox import claiming
 from outbox.daemon import Poller
-from outbox.db.store import Store
 from outbox.settings import Settings
 from tests.db.rows import later
-from tests.fixtures.smtpd import Smtpd
 
 REFUSED = "421 4.3.2 closing"
-
-
-@pytest.fixture
-async def other(server_context):
-    """A second SMTP server."""
-    async with Smtpd(server_context) as server:
-        yield server
-
-
-@pytest.fixture
-def configured(database, smtpd, other):
-    """Settings of two transports, `default` and `other`."""
-
-    def make(*, routes=(), default=(), besides=(), **more):
-        transports = {"default": {"url": smtpd.url, **dict(default)}, "other": {"url": other.url}, **dict(besides)}
-        return Settings(
-            database_url=database,
-            sender="shop@example.org",
-            poll_interval="200ms",
-            transports=transports,
-            routes=routes,
-            **more,
-        )
-
-    return make
 
 
 def recipients(server):
@@ -209,21 +182,6 @@ async def test_what_was_parked_follows_its_new_route(insert, row, execute, confi
         await other.received(1)
         await poller._loop.recorder.written()
     assert ((await row(id)).status, (await row(id)).gate) == ("pending", "default")
-
-
-@pytest.fixture
-def taken(monkeypatch):
-    """The ids of the rows that were claimed, each as often as it was."""
-    found: list[int] = []
-    claim = Store.claim
-
-    async def noted(self, *args, **kwargs):
-        rows = await claim(self, *args, **kwargs)
-        found.extend(row.id for row in rows)
-        return rows
-
-    monkeypatch.setattr(Store, "claim", noted)
-    return found
 
 
 @pytest.mark.smtpd(greeting=REFUSED)
