@@ -11,6 +11,7 @@ from outbox.core.claim import NOWHERE, Claimed, Result
 from outbox.core.errors import DatabaseError
 from outbox.core.message import MessageIds
 from outbox.core.observer import Observer
+from outbox.core.rate import LONGEST_PACE
 from outbox.core.retry import Verdict, hold
 from outbox.core.status import Status
 from outbox.db.flood import FloodGuard
@@ -67,6 +68,7 @@ class Claiming:
     _next_search: float = 0.0
     _search_rest: float = field(default_factory=lambda: SEARCH)
     _last_find: float = 0.0
+    _rested: float = -SELDOM  # when a row was last given back to rest that only has others before it
     _untried: list[Mapping[str, float]] = field(default_factory=list)  # the quotas of emails that were not tried
     _looks: Looks = field(init=False)
 
@@ -141,6 +143,12 @@ class Claiming:
         """Whether anything is due that could go, or could if its limit were open. Raises DatabaseError."""
         due = await self.store.next_due(self.rules.gates.known)
         return due is not None and due <= 0
+
+    async def resting(self) -> bool:
+        """Whether something falls due soon, perhaps what had to rest. Raises DatabaseError."""
+        if self.clock() - self._rested > 2 * SEARCH:
+            return False
+        return await self.store.next_due(self.rules.gates.known, within=SEARCH) is not None
 
     async def _search(self) -> None:
         """Have rows at gates that nobody knows routed anew."""
@@ -248,7 +256,14 @@ class Claiming:
         """It has to wait: for `limit`, at the gate of that, or for a place."""
         route = self.rules.gates.moved(row, limit)
         delay = self._rest(row, route, limit, claimed_for)
+        if delay is not None and self._goes_soon(row, limit):
+            self._rested = self.clock()
         return given_back(row, route=route, delay=delay)
+
+    def _goes_soon(self, row: Claimed, limit: str | None) -> bool:
+        """Whether nothing but others before it is in its way."""
+        closed = 0.0 if limit is None else self.rules.gates.closed_for(limit, self.clock())
+        return self.transports[row.way].capacity > 0 and closed <= LONGEST_PACE
 
     def _rest(self, row: Claimed, route: str | None, limit: str | None, claimed_for: str | None) -> float | None:
         """Seconds for which a row is left alone that others would take again at once: those who route it differently,

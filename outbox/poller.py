@@ -115,7 +115,7 @@ class PollLoop:
                 self._nap = SHORTEST_NAP
                 if self._room():
                     continue
-            elif drain and alone and not paused and not (limited and await self._claiming.due()):
+            elif drain and alone and not paused and not await self._left(limited=limited):
                 return
             await self._rest()
 
@@ -157,6 +157,10 @@ class PollLoop:
         """Whether a limit is closed that opens soon; a drain waits for that where something is due."""
         opens_in = self._claiming.opens_in()
         return opens_in is not None and opens_in <= LONGEST_PACE
+
+    async def _left(self, *, limited: bool) -> bool:
+        """Whether a drain has to wait for what is due behind a limit, or rests. Raises DatabaseError."""
+        return (limited and await self._claiming.due()) or await self._claiming.resting()
 
     @property
     def _open(self) -> bool:

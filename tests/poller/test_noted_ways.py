@@ -1,7 +1,10 @@
 """Over which server an email goes is on record where nobody would look for it, and until nothing of it is in doubt."""
 
+import asyncio
+
 import pytest
 
+from outbox import claiming
 from outbox.daemon import Poller
 from outbox.db.resolve import resend
 from outbox.db.store import Store
@@ -144,6 +147,24 @@ async def test_an_email_that_names_a_closed_transport_is_not_taken_again_and_aga
         await poller._loop.recorder.written()
     assert ((await row(id)).status, (await row(id)).gate) == ("pending", "other")
     assert 0 < taken.count(id) < 5
+
+
+@pytest.mark.parametrize("rate", [(), "100/s"])
+async def test_a_drain_sends_what_rests_after_it_was_routed_anew(execute, configured, smtpd, monkeypatch, rate):
+    monkeypatch.setattr(claiming, "SEARCH", 0.5)
+    values = ", ".join(["('ada@example.org', 'Hi', 'other')"] * 200)
+    await execute(f"INSERT INTO email_outbox (to_addrs, subject, route) VALUES {values}")
+    await drain(configured(default={"rate": rate}))
+    assert len(smtpd.messages) == 200
+
+
+async def test_a_drain_does_not_wait_for_what_rests_before_a_closed_transport(insert, row, pause, configured, smtpd):
+    await pause("default")
+    id = await insert(route="other")
+    async with asyncio.timeout(30):
+        for _ in range(2):  # the second finds it at rest
+            await drain(configured())
+    assert ((await row(id)).status, (await row(id)).gate) == ("pending", "default")
 
 
 @pytest.mark.smtpd(greeting="421 4.3.2 closing")
