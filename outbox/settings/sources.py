@@ -59,9 +59,10 @@ class Sources:
 
 
 def _environment(settings: type[BaseSettings]) -> dict[str, Any]:
+    empty = {name.upper() for name, value in os.environ.items() if not value}  # in whatever case they are read
     for variable in (f"OUTBOX_{name.upper()}" for name in ElsewhereSettings.model_fields):
         # Any other one that is empty is not set. Who names one of these did not mean to send to everybody.
-        if os.environ.get(variable) == "":
+        if variable in empty:
             raise SettingsError(f"{variable} is empty; fill it in, or unset it to have emails go to their recipients")
     source = EnvSettingsSource(settings)
     try:

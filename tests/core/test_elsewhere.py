@@ -84,6 +84,13 @@ def test_a_setting_that_is_wrong_is_named(monkeypatch, name, value, said):
         Settings.load()
 
 
+def test_an_empty_variable_is_refused_in_any_case_since_it_is_read_in_any(monkeypatch):
+    monkeypatch.setenv("OUTBOX_REDIRECT_TO", "team@example.org")
+    monkeypatch.setenv("outbox_redirect_to", "")  # the last one counts
+    with pytest.raises(SettingsError, match=r"^OUTBOX_REDIRECT_TO is empty"):
+        Settings.load()
+
+
 def test_who_gets_everything_must_be_allowed(monkeypatch):
     monkeypatch.setenv("OUTBOX_REDIRECT_TO", "team@example.org")
     monkeypatch.setenv("OUTBOX_ALLOW_RECIPIENTS", "*@other.org")
