@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from outbox.cli.finding import Finding
 from outbox.cli.rendering import Drafts, drafts
-from outbox.core.errors import ContentError, NotNowError
+from outbox.core.errors import ContentError, NotNowError, SettingsError
 
 if TYPE_CHECKING:
     from outbox.mail.templates import Templates
@@ -17,13 +17,16 @@ async def check_templates(settings: "Settings") -> AsyncIterator[Finding]:
     if settings.templates is None:
         yield Finding("templates", "no folder set (OUTBOX_TEMPLATES); only literal content can be sent")
         return
+    from outbox.mail.folder import require_folder
     from outbox.mail.templates import Templates
 
-    templates = Templates(settings.templates)
-    if not templates.folder.path.is_dir():
-        text = f"template folder {str(templates.folder.path)!r} does not exist; set OUTBOX_TEMPLATES"
-        yield Finding("templates", text, good=False)
+    try:
+        require_folder(settings.templates)
+    except SettingsError as error:
+        subject, text = str(error).split(": ", 1)
+        yield Finding(subject, text, good=False)
         return
+    templates = Templates(settings.templates)
     async with drafts(settings, templates) as made:
         readable = True
         async for finding in _files(templates, made):

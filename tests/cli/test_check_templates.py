@@ -198,6 +198,11 @@ def test_what_is_no_file_is_no_catalogue(lines, tmp_path):
     assert lines({"a.txt": "x", "a.sample.json": "{}"}) == ["✓ templates: 1 in templates"]
 
 
-def test_a_folder_that_is_not_there_is_a_fault(lines):
-    [fault] = lines({})
-    assert fault.endswith("templates' does not exist; set OUTBOX_TEMPLATES")
+@pytest.mark.parametrize("why", ["No such file or directory", "Not a directory"])
+def test_of_a_folder_that_cannot_be_read_check_says_what_run_says(lines, outbox, monkeypatch, tmp_path, why):
+    if why == "Not a directory":
+        (tmp_path / "templates").touch()
+    said = f"templates: the folder 'templates' cannot be read: {why}"
+    assert lines({}) == [f"✗ {said}"]
+    monkeypatch.setenv("OUTBOX_SMTP_URL", "smtp://127.0.0.1:1")
+    assert outbox("run", "--drain").err == f"outbox: {said}\n"
