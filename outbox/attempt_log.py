@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from outbox.core.observer import Attempted, Observer
+from outbox.core.retry import Verdict
 from outbox.core.status import Status
 
 log = logging.getLogger("outbox.attempts")
@@ -20,10 +21,16 @@ class AttemptLog(Observer):
         row, verdict = attempted.row, attempted.result.verdict
         level = self._sent if verdict.status is Status.SENT else logging.INFO
         if log.isEnabledFor(level):
-            again = f", next attempt in {verdict.delay:.0f} s" if verdict.delay and verdict.delay > 0 else ""
             reason = f" ({verdict.reason})" if verdict.reason else ""
             fields = fields_of(attempted)
-            log.log(level, "email %d: %s%s%s", row.id, verdict.status, again, reason, extra=fields)
+            log.log(level, "email %d: %s%s%s", row.id, verdict.status, _next(verdict), reason, extra=fields)
+
+
+def _next(verdict: Verdict) -> str:
+    """What comes next, where anything does."""
+    if verdict.held:
+        return ", held"
+    return f", next attempt in {verdict.delay:.0f} s" if verdict.delay and verdict.delay > 0 else ""
 
 
 def fields_of(attempted: Attempted) -> dict[str, Any]:
@@ -37,7 +44,7 @@ def fields_of(attempted: Attempted) -> dict[str, Any]:
         "counted": verdict.counted,
         "status": verdict.status.value,
         "reason": verdict.reason,
-        "next_attempt_in": verdict.delay,
+        "next_attempt_in": None if verdict.held else verdict.delay,  # a person decides
         "recipients": [
             {
                 "recipient": recipient,

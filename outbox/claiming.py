@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from outbox.core.claim import NOWHERE, Claimed, Result
 from outbox.core.errors import DatabaseError
 from outbox.core.message import MessageIds
-from outbox.core.observer import Observer
+from outbox.core.observer import Attempted, Observer
 from outbox.core.rate import LONGEST_PACE
 from outbox.core.retry import Verdict, hold
 from outbox.core.status import Status
@@ -163,7 +163,7 @@ class Claiming:
     async def _place(self, rows: Sequence[Claimed], since: float, claimed_for: str | None) -> None:
         """Have rows wait for their turn, or give them back."""
         if self.rules.guard is not None:
-            rows = await self._guarded(rows)
+            rows = await self._guarded(rows, since)
         for row in rows:
             self.rules.gates.direct(row, claimed_for)
         rows = await self._noted(rows)
@@ -187,8 +187,8 @@ class Claiming:
         self.put(given_back(row) for row in noting if row.id not in noted)
         return [row for row in rows if not row.to_note or row.id in noted]
 
-    async def _guarded(self, rows: Sequence[Claimed]) -> Sequence[Claimed]:
-        """Those that are not too many for their recipients."""
+    async def _guarded(self, rows: Sequence[Claimed], since: float) -> Sequence[Claimed]:
+        """Those that are not too many for their recipients. What becomes of the others is told as of any attempt."""
         try:
             refused = await self.rules.guard.check(rows) if self.rules.guard else {}
         except DatabaseError:
@@ -197,7 +197,10 @@ class Claiming:
         for row in rows:
             if row.id in refused:
                 verdict = self.rules.flooded(refused[row.id])
-                self.put([Result(row.id, row.claim_token, row.attempts, verdict, lost=lost_before(row))])
+                result = Result(row.id, row.claim_token, row.attempts, verdict, lost=lost_before(row))
+                self.put([result])
+                since_due = row.overdue + self.clock() - since
+                self.observer.attempted(Attempted(row, result, self.poller, 0.0, since_due))
         return [row for row in rows if row.id not in refused]
 
     async def _admit(

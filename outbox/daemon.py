@@ -173,7 +173,8 @@ class Poller:
         self._store = open_store(self._engine)
         self._guard = open_guard(self._engine)
         self._registry = Registry(self._store)
-        self._maintenance = Maintenance(self.name, self._store, self._registry)
+        observer = self._observer()
+        self._maintenance = Maintenance(self.name, self._store, self._registry, observer)
         self._retention = Retention(self._store, settings.retention.rules)
         for name, transport_settings in settings.transports.items():
             self._transports[name] = Transport(name, transport_settings, clock=time.monotonic, random=chance)
@@ -196,7 +197,7 @@ class Poller:
             self._rules(sender.domain),
             new_message_ids=lambda: MessageIds.new(datetime.now(UTC), sender.domain),
             pace=Pace(lease=settings.lease, poll_interval=settings.poll_interval, clock=lease_clock(), random=chance),
-            observer=self._observer(),
+            observer=observer,
         )
         self._takeover = Takeover(self.name, self._registry, self._guard, self._loop.leases, time.monotonic)
         self._share_pauses()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version
 
 from outbox.core.errors import DatabaseError
+from outbox.core.observer import Observer
 from outbox.core.retention import Rule
 from outbox.db.limits import forget_unused
 from outbox.db.purge import purge, release_blobs, until
@@ -29,10 +30,11 @@ BLOBS_EVERY = 60
 class Maintenance:
     """One round of housekeeping every INTERVAL seconds."""
 
-    def __init__(self, name: str, store: Store, registry: Registry) -> None:
+    def __init__(self, name: str, store: Store, registry: Registry, observer: Observer) -> None:
         self._name = name
         self._store = store
         self._registry = registry
+        self._observer = observer
         self._host = socket.gethostname()
         self._version = version("email-outbox")
 
@@ -40,8 +42,8 @@ class Maintenance:
         """A sign of life and expiry, once. Raises DatabaseError."""
         if not await self._registry.show_life(self._name):
             await self._registry.sign_on(self._name, host=self._host, pid=os.getpid(), version=self._version)
-        while await self._store.expire() > 0:
-            pass
+        while expired := await self._store.expire():
+            self._observer.expired(expired)
 
     async def run(self) -> None:
         """Rounds until cancelled."""

@@ -51,6 +51,8 @@ class Metrics(Observer):
             registry=registry,
         )
         self._finished = Counter("outbox_finished", "Emails that became final.", ("status",), registry=registry)
+        for status in FINAL - {Status.CANCELLED}:  # which no poller makes an email
+            self._finished.labels(status.value)  # from 0 on: who asks for the increase would miss the first one
         self._retries = Counter("outbox_retries", "Attempts that another one will follow.", registry=registry)
         self._given_back = Counter("outbox_given_back", "Emails given back untried.", registry=registry)
         self._accepted = Histogram(
@@ -112,6 +114,10 @@ class Metrics(Observer):
         """See Observer."""
         self._writes.observe(results)
         self._write_seconds.observe(seconds)
+
+    def expired(self, emails: int) -> None:
+        """See Observer."""
+        self._finished.labels(Status.EXPIRED.value).inc(emails)
 
     def start(self, leases: Leases, transports: Mapping[str, Transport]) -> None:
         """Listen. Raises SettingsError where that is impossible."""

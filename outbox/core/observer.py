@@ -6,7 +6,8 @@ from outbox.core.claim import Claimed, Result
 
 
 class Attempted(NamedTuple):
-    """An attempt that has ended; its result is not on record yet. Seconds are of a monotonic clock."""
+    """An attempt that has ended, or was refused by the flood guard; its result is not on record yet. Seconds are of a
+    monotonic clock."""
 
     row: Claimed
     result: Result
@@ -29,6 +30,9 @@ class Observer:
 
     def written(self, results: int, seconds: float) -> None:
         """So many results were written together, which took so long."""
+
+    def expired(self, emails: int) -> None:
+        """So many emails ended `expired` while they waited: no attempt was begun."""
 
 
 UNOBSERVED = Observer()
@@ -54,3 +58,8 @@ class Observers(Observer):
         """See Observer."""
         for observer in self._observers:
             observer.written(results, seconds)
+
+    def expired(self, emails: int) -> None:
+        """See Observer."""
+        for observer in self._observers:
+            observer.expired(emails)

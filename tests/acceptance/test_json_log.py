@@ -46,6 +46,36 @@ async def test_every_line_is_an_object_and_every_attempt_one_event(outbox, execu
     assert {first["poller"]} == {event["poller"] for event in found}
 
 
+GUARD = {"limit": "1/hour", "per": "recipient"}
+FLOOD = {action: {"OUTBOX_FLOOD_GUARD": json.dumps(GUARD | {"action": action})} for action in ("hold", "drop")}
+SAID = "flood guard: r0@example.org has had 1/hour already"
+
+
+@pytest.mark.parametrize(
+    ("settings", "sent", "status", "reason"),
+    [
+        (FLOOD["hold"], 1, "pending", SAID),
+        (FLOOD["drop"], 1, "failed", f"dropped: {SAID}"),
+        ({"OUTBOX_ALLOW_RECIPIENTS": "*@example.com"}, 0, "pending", "r0@example.org is not in allow_recipients"),
+    ],
+)
+@pytest.mark.parametrize("log_format", ["json", "text"])
+async def test_what_is_held_or_dropped_is_an_event_and_has_no_next_attempt(
+    outbox, fill, log_format, settings, sent, status, reason
+):
+    for _ in range(1 + sent):
+        await fill(1)  # to the same recipient
+    _, errors = await (await outbox("run", "--drain", "--log-format", log_format, **settings)).ended()
+    if log_format == "text":
+        assert f": {status}{', held' if status == 'pending' else ''} ({reason}" in errors
+        return
+    told = [event for event in events(errors) if event["event"] == "attempt"]
+    [other] = [event for event in told if event["status"] != "sent"]
+    assert len(told) == 1 + sent
+    assert (other["status"], other["counted"], other["next_attempt_in"]) == (status, False, None)
+    assert other["reason"].startswith(reason)
+
+
 async def test_a_pause_is_an_event_and_one_by_hand_has_no_end(outbox, fill):
     await fill(1)
     assert (await (await outbox("pause")).ended())[0] == 0

@@ -17,6 +17,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from outbox.core.errors import SettingsError
+from outbox.core.status import FINAL, Status
 from outbox.daemon import Poller
 from outbox.metrics import Metrics
 from outbox.scrapes import CLIENTS
@@ -79,6 +80,27 @@ async def test_a_drain_counts_what_came_of_every_email(settings, fill, execute):
     assert now["outbox_smtp_seconds_count transport=default"] == 5
     assert now["outbox_claim_emails_sum"] == now["outbox_write_results_sum"] == 5
     assert now["outbox_transport_paused transport=default"] == 0
+
+
+async def test_every_end_is_counted_from_zero_on_or_an_alert_would_miss_the_first(settings):
+    async with Poller(settings) as poller:
+        now = await scraped(url(poller))
+    ends = {name: value for name, value in now.items() if name.startswith("outbox_finished_total")}
+    assert ends == {f"outbox_finished_total status={end}": 0 for end in FINAL - {Status.CANCELLED}}
+
+
+async def test_emails_that_end_without_an_attempt_are_counted_too(settings, fill, execute):
+    await fill(1)
+    await execute("UPDATE email_outbox SET due_at = '2999-01-01 00:00:00', expires_at = created_at")
+    for _ in range(3):
+        await fill(1)  # to the same recipient
+    known = settings.model_dump(exclude={"transports", "flood_guard"})
+    guard = {"limit": "1/hour", "per": "recipient", "action": "drop"}
+    async with Poller(Settings(**known, flood_guard=guard), drain=True) as poller:
+        await poller.finished()
+        now = await scraped(url(poller))
+    told = {status: now[f"outbox_finished_total status={status}"] for status in ("sent", "failed", "expired")}
+    assert told == {"sent": 1, "failed": 2, "expired": 1}
 
 
 async def test_what_a_poller_is_like_is_told_as_it_is_right_now(settings, fill, smtpd):
