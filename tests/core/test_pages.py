@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from outbox.core.rate import Rate
-from outbox.settings import Settings
+from outbox.settings import Settings, Timeouts, TransportSettings
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -38,6 +38,19 @@ def test_the_page_on_providers_shows_settings_that_load(shown, tmp_path, number,
     transport = shown("transports.md", number).transports["default"]
     assert (transport.preset, transport.mismatch) == (preset, None)
     assert transport.by_token == (preset != "ses")
+
+
+def test_the_page_on_providers_shows_all_timeouts_as_they_are_by_default(shown, monkeypatch):
+    monkeypatch.setenv("OUTBOX_SMTP_URL", "smtp://127.0.0.1")
+    timeouts = shown("transports.md", 3).transports["default"].timeouts
+    assert timeouts == Timeouts()
+    assert timeouts.model_fields_set == set(Timeouts.model_fields)
+
+
+def test_the_documentation_names_every_setting():
+    pages = "".join(page.read_text(encoding="utf-8") for page in (DOCS.parent / "README.md", *DOCS.glob("*.md")))
+    names = {*Settings.model_fields, *TransportSettings.model_fields}
+    assert {name for name in names if not re.search(rf"\b{name}\b", pages)} == set()
 
 
 def test_the_page_on_signatures_shows_settings_that_load(shown):
