@@ -6,6 +6,7 @@ import sys
 import threading
 from contextlib import suppress
 from http.server import ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Any
 
 from prometheus_client import CollectorRegistry, MetricsHandler
@@ -25,6 +26,7 @@ class ScrapeServer(ThreadingHTTPServer):
 
     daemon_threads = True
     allow_reuse_port = False  # newer Pythons share a port that is taken
+    request_queue_size = 128  # of the library's 5, who comes beyond them is not heard for a second
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -33,6 +35,11 @@ class ScrapeServer(ThreadingHTTPServer):
         self._changing = threading.Lock()
         handler = type("Scrape", (MetricsHandler,), {"registry": registry, "timeout": PATIENCE})
         super().__init__((str(address[0]), port), handler)
+
+    def server_bind(self) -> None:
+        """See socketserver. Here the library asks DNS for a name that nobody needs, however long that takes."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
     def start(self) -> None:
         """Answer, in a thread of its own."""

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from outbox.core.errors import SettingsError
 from outbox.core.status import FINAL, Status
 from outbox.daemon import Poller
 from outbox.metrics import Metrics
-from outbox.scrapes import CLIENTS
+from outbox.scrapes import CLIENTS, ScrapeServer
 from outbox.settings import Settings
 from tests.fixtures.hold import Hold
 from tests.fixtures.processes import cold
@@ -202,6 +203,22 @@ async def test_clients_that_are_slow_give_way_to_those_that_come(settings):
             assert await asyncio.to_thread(client.recv, 1) == b"", "it was hung up on"
         for client in slow:
             client.close()
+
+
+def test_as_many_clients_as_there_may_be_are_heard_at_once():
+    server = ScrapeServer("127.0.0.1", 0, CollectorRegistry())  # nobody is taken yet
+    clients = [socket.create_connection(("127.0.0.1", server.server_port), timeout=5) for _ in range(CLIENTS)]
+    server.start()
+    for client in clients:
+        client.send(b"GET /metrics HTTP/1.0\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.0 200 OK")
+        client.close()
+    server.stop()
+
+
+def test_nobody_waits_for_a_dns_that_does_not_answer(monkeypatch):
+    monkeypatch.setattr(socket, "getfqdn", lambda _: pytest.fail("the library asks for a name that nobody needs"))
+    ScrapeServer("127.0.0.1", 0, CollectorRegistry()).server_close()
 
 
 async def test_metrics_are_served_on_ipv6_and_the_log_has_their_url(outbox):
