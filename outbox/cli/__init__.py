@@ -21,7 +21,7 @@ from outbox.core.errors import DatabaseError, OutboxError, SettingsError
 app = typer.Typer(
     name="outbox",
     help="Send the email your database has already committed.",
-    epilog="Exit codes: 0 done, 1 the answer is no, 2 wrong use, configuration or database.",
+    epilog="Exit codes: 0 done, 1 the answer is no, 2 wrong use, configuration or database, 130 interrupted.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
