@@ -26,6 +26,9 @@ LISTED = (
 )  # fmt: skip
 """Columns of `list --json`, by their names in the table."""
 
+HELD = "held"
+"""In place of the time at which something happens next."""
+
 SHOWN_IDS = 20
 """Ids that are named when many rows were changed."""
 
@@ -89,11 +92,14 @@ def _template(email: "Email") -> str:
 
 
 def _when_shortly(email: "Email") -> str:
-    return _when(email)[len("2030-") : -len(":00")]
+    when = _when(email)
+    return when if when == HELD else when[len("2030-") : -len(":00")]
 
 
 def _when(email: "Email") -> str:
     """When it was finished, else when something happens next."""
+    if email.held and email.status == Status.PENDING:
+        return HELD
     moment = email.finished_at or email.due_at or email.created_at
     return moment_text(moment).removesuffix(" UTC")
 

@@ -135,7 +135,7 @@ def _lines(shown: Shown) -> list[tuple[str, object]]:
         ("transport", email.transport),
         ("message id", email.message_id),
         ("created", moment_text(email.created_at)),
-        ("due", moment_text(email.due_at) if email.status == "pending" else ""),
+        ("due", moment_text(email.due_at) if email.status == "pending" and not email.held else ""),
         ("expires", moment_text(email.expires_at)),
         ("finished", moment_text(email.finished_at)),
         ("attempts", email.attempts),

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 from outbox.core.outcome import Kind, Outcome, Report, Scope
@@ -26,6 +27,9 @@ MAY_HAVE_LEFT = "its poller died or lost the database when the final dot may hav
 
 HELD = 7900 * 365.25 * 86400.0
 """Seconds for which a row is held, unless a person releases it: until the year 9926."""
+
+HELD_FROM = datetime(9000, 1, 1, tzinfo=UTC)
+"""What is due then or later is held."""
 
 
 class Random(Protocol):

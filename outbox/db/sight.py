@@ -11,10 +11,10 @@ from sqlalchemy import CTE, ColumnElement, FromClause, and_, func, literal, sele
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from outbox.core.outcome import Kind
+from outbox.core.retry import HELD_FROM
 from outbox.core.status import FINAL, Status
 from outbox.db.lanes import LANES
 from outbox.db.models import Attempt, Email
-from outbox.db.transports import BY_HAND
 from outbox.db.types import SecondsUntil, UtcNow, later
 
 MOST = 10_000
@@ -25,9 +25,6 @@ RECENT = 5_000
 
 SPAN = 10.0
 """Seconds over which that is told."""
-
-HELD_FROM = BY_HAND
-"""An email that is due then or later waits for a person, as a transport paused until then does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,3 +111,5 @@ async def test_status_says_so(put, outbox, drained):
     shown = json.loads((await process.communicate())[0])
     assert (shown["redirect_to"], shown["held"]) == ("Team <team@example.org>", 1)
     assert shown["allow_recipients"] == ["*@example.org", "ada@other.org"]
+    process = (await outbox("status", "--check", "--max-held", "0")).process
+    assert (await process.communicate())[0] == b"more than 0 emails are held: `outbox release` lets them go\n"

@@ -1,5 +1,7 @@
 """`release` sends what was held, and says what was not."""
 
+import re
+
 import pytest
 
 
@@ -21,6 +23,15 @@ def test_release_tells_what_it_released_and_what_was_not_held(outbox, held):
 
 def test_all_that_is_held_is_released(outbox, held):
     assert outbox("release", "--all").out == "1 email released\n"
+
+
+@pytest.mark.parametrize("width", ["60", "200"])
+def test_of_what_is_held_no_time_in_another_age_is_shown(outbox, held, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", width)
+    shown = outbox("list").out + outbox("show", held[0]).out
+    assert "9926" not in shown
+    assert "01-01" not in shown
+    assert re.search(r"ada@example\.org.* held\b", shown)
 
 
 @pytest.mark.parametrize("arguments", [(), ("1", "--all")])

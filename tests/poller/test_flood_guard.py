@@ -8,6 +8,7 @@ from sqlalchemy import update
 
 from outbox.daemon import Poller
 from outbox.db import held as held_module
+from outbox.db import sight
 from outbox.db.held import count_held, release
 from outbox.db.models import Email
 from outbox.db.operations import Operations
@@ -38,6 +39,8 @@ async def test_what_is_too_much_for_a_recipient_is_held_until_a_person_releases_
     assert [(bool(r.held), r.attempts) for r in held] == [(True, 0)] * 2
     assert held[0].last_error == "flood guard: ada@example.org has had 2/hour of tag 'alert' already"
     assert await count_held(engine) == 2
+    async with engine.connect() as connection:
+        assert [(lane.later, lane.held) for lane in await sight.lanes(connection)] == [(0, 0), (0, 2), (0, 0)]
     assert await release(engine, [held[0].id, ids[0]]) == [held[0].id]
     await drain(guarded())
     assert (await row(held[0].id)).status == "sent"
