@@ -22,7 +22,7 @@ Ids = Annotated[list[int], typer.Argument(metavar="ID…", min=1, max=MAX_ID, he
 
 LISTED = (
     "id", "status", "to_addrs", "cc_addrs", "bcc_addrs", "subject", "template", "tag", "priority", "attempts",
-    "due_at", "created_at", "finished_at", "last_error",
+    "due_at", "held", "created_at", "finished_at", "last_error",
 )  # fmt: skip
 """Columns of `list --json`, by their names in the table."""
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "id", "status", "sender", "to_addrs", "cc_addrs", "bcc_addrs", "reply_to", "subject", "template", "locale",
-    "headers", "priority", "due_at", "expires_at", "max_attempts", "transport", "on_doubt",
+    "headers", "priority", "due_at", "held", "expires_at", "max_attempts", "transport", "on_doubt",
     "idempotency_key", "tag", "sensitive", "erased", "message_id", "claimed_by", "last_error", "created_at",
     "finished_at",
 )  # fmt: skip

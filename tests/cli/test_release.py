@@ -1,5 +1,6 @@
 """`release` sends what was held, and says what was not."""
 
+import json
 import re
 
 import pytest
@@ -32,6 +33,8 @@ def test_of_what_is_held_no_time_in_another_age_is_shown(outbox, held, monkeypat
     assert "9926" not in shown
     assert "01-01" not in shown
     assert re.search(r"ada@example\.org.* held\b", shown)
+    assert [email["held"] for email in json.loads(outbox("list", "--json").out)] == [None, True]
+    assert json.loads(outbox("show", held[0], "--json").out)["held"] is True
 
 
 @pytest.mark.parametrize("arguments", [(), ("1", "--all")])
