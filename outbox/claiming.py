@@ -68,6 +68,7 @@ class Claiming:
     _next_search: float = 0.0
     _search_rest: float = field(default_factory=lambda: SEARCH)
     _last_find: float = 0.0
+    _first_finds: set[int] = field(default_factory=set)  # of searches without a pause: found again, they were put back
     _rested: float = -SELDOM  # when a row was last given back to rest that only has others before it
     _untried: list[Mapping[str, float]] = field(default_factory=list)  # the quotas of emails that were not tried
     _looks: Looks = field(init=False)
@@ -153,12 +154,16 @@ class Claiming:
     async def _search(self) -> None:
         """Have rows at gates that nobody knows routed anew."""
         adopted, now = await self.store.adopt_strays(self.rules.gates.known), self.clock()
-        if adopted < STRAYS:
-            if adopted:
-                self._search_rest, self._last_find = min(self._search_rest * 2, SELDOM), now
-            elif now - self._last_find >= SELDOM:
-                self._search_rest = SEARCH
-        self._next_search = now + (self._search_rest if adopted < STRAYS else 0.0)  # there may be more
+        if len(adopted) == STRAYS and self._first_finds.isdisjoint(adopted):  # there may be more
+            self._first_finds = self._first_finds or adopted
+            self._next_search = now
+            return
+        if adopted:
+            self._search_rest, self._last_find = min(self._search_rest * 2, SELDOM), now
+        elif now - self._last_find >= SELDOM:
+            self._search_rest = SEARCH
+        self._first_finds = set()
+        self._next_search = now + self._search_rest
 
     async def _place(self, rows: Sequence[Claimed], since: float, claimed_for: str | None) -> None:
         """Have rows wait for their turn, or give them back."""

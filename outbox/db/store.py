@@ -218,9 +218,9 @@ class Store(ABC):
             seconds = (await connection.execute(select(*(SecondsUntil(func.min(head)) for head in heads)))).one()
         return min((head for head in seconds if head is not None), default=None)
 
-    async def adopt_strays(self, known: Collection[str], limit: int = STRAYS) -> int:
+    async def adopt_strays(self, known: Collection[str], limit: int = STRAYS) -> set[int]:
         """Have due rows at gates that nobody knows (of a transport that is not configured any more) wait to be routed,
-        at most `limit`; how many they were. They are found from one gate to the next by the index, whatever there is at
+        at most `limit`; their ids. They are found from one gate to the next by the index, whatever there is at
         each."""
         lowest = select(func.min(Email.gate).label("gate")).where(Email.due_at.isnot(None)).cte("found", recursive=True)
         above = select(func.min(Email.gate)).where(Email.due_at.isnot(None), Email.gate > lowest.c.gate)
@@ -229,11 +229,12 @@ class Store(ABC):
         strays = select(Email.id).where(Email.due_at <= UtcNow(), Email.gate.in_(unknown)).limit(limit)
         async with self.read() as connection:
             if (await connection.execute(strays.limit(1))).first() is None:
-                return 0
+                return set()
 
-        def write(connection: Connection) -> int:
-            ids = connection.scalars(strays.with_for_update(skip_locked=True, of=Email)).all()
-            return connection.execute(update(Email).where(Email.id.in_(ids)).values(route="")).rowcount
+        def write(connection: Connection) -> set[int]:
+            ids = set(connection.scalars(strays.with_for_update(skip_locked=True, of=Email)).all())
+            connection.execute(update(Email).where(Email.id.in_(ids)).values(route=""))
+            return ids
 
         return await self.write(write)
 

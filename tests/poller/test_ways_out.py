@@ -6,6 +6,7 @@ import pytest
 
 from outbox import claiming
 from outbox.daemon import Poller
+from outbox.db.store import Store
 from outbox.settings import Settings
 from tests.db.rows import later
 
@@ -273,3 +274,24 @@ async def test_pollers_with_different_settings_do_not_move_what_cannot_go_again_
             await insert(to_addrs="bob@example.net", transport="free")
             await other.until(lambda sent=number + 1: recipients(other).count("bob@example.net") == sent)
     assert max(map(taken.count, ids)) < 30
+
+
+async def test_a_search_ends_where_others_put_back_at_once_what_it_finds(
+    insert, execute, configured, other, monkeypatch
+):
+    adopt, searches = Store.adopt_strays, []
+
+    async def put_back(self, known):
+        searches.append(await adopt(self, known))
+        await execute("UPDATE email_outbox SET route = '@limit.example' WHERE route = ''")
+        return searches[-1]
+
+    monkeypatch.setattr(Store, "adopt_strays", put_back)
+    await execute("INSERT INTO email_transport (name, paused_until) VALUES ('default', '9999-06-01 00:00:00')")
+    values = ", ".join(["('ada@example.org', 'Hi', '@limit.example')"] * 600)
+    await execute(f"INSERT INTO email_outbox (to_addrs, subject, route) VALUES {values}")
+    async with Poller(configured()):
+        for number in range(30):
+            await insert(transport="other")
+            await other.received(number + 1)
+    assert 0 < len(searches) < 8
