@@ -11,7 +11,7 @@ from outbox.core.claim import NOWHERE, Claimed, Result
 from outbox.core.errors import DatabaseError
 from outbox.core.message import MessageIds
 from outbox.core.observer import Attempted, Observer
-from outbox.core.rate import LONGEST_PACE
+from outbox.core.rate import LONGEST_PACE, Counted
 from outbox.core.retry import Verdict, hold
 from outbox.core.status import Status
 from outbox.db.flood import FloodGuard
@@ -70,7 +70,7 @@ class Claiming:
     _last_find: float = 0.0
     _first_finds: set[int] = field(default_factory=set)  # of searches without a pause: found again, they were put back
     _rested: float = -SELDOM  # when a row was last given back to rest that only has others before it
-    _untried: list[Mapping[str, float]] = field(default_factory=list)  # the quotas of emails that were not tried
+    _untried: list[Mapping[str, Counted]] = field(default_factory=list)  # the quotas of emails that were not tried
     _looks: Looks = field(init=False)
 
     def __post_init__(self) -> None:

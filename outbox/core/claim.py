@@ -7,11 +7,12 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from outbox.core.outcome import Kind, Outcome
+from outbox.core.rate import Counted
 from outbox.core.retry import Verdict
 
 NOBODY: Mapping[str, Outcome] = MappingProxyType({})
 
-NOWHERE: Mapping[str, float] = MappingProxyType({})
+NOWHERE: Mapping[str, Counted] = MappingProxyType({})
 
 URGENT = 0
 """The priority of emails that somebody is waiting for."""
@@ -68,8 +69,8 @@ class Claimed:
     meanwhile the row waits at the gate of `way`."""
     home: str | None = None
     """The gate where it waits on, once nothing of it is in doubt; None: where it is."""
-    quotas: Mapping[str, float] = field(default_factory=lambda: NOWHERE)
-    """The limits in whose quotas it is counted, each with the time for which, by the database's clock."""
+    quotas: Mapping[str, Counted] = field(default_factory=lambda: NOWHERE)
+    """The limits in whose quotas it is counted, by the database's clock."""
     history: Mapping[str, Kind] = field(default_factory=dict)
     """The last outcome of every recipient tried before; an accepted one stays accepted."""
 

@@ -8,9 +8,9 @@ that length, wherever it begins, holds more. State is kept as JSON, with the dat
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 _RATE = re.compile(r"(\d+)\s*/\s*(s|sec|second|m|min|minute|h|hour|d|day)")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -64,6 +64,13 @@ def parse_rate(text: object) -> Rate:
     return Rate(int(match[1]), _SECONDS[match[2][0]])
 
 
+class Counted(NamedTuple):
+    """That an email was let through for a time, and in which windows that counts."""
+
+    at: float
+    windows: Collection[float]
+
+
 @dataclass(slots=True)
 class Meter:
     """Where a limit stands. `now` is in seconds of any one clock, the database's."""
@@ -115,10 +122,14 @@ class Meter:
             parts[part] = parts.get(part, 0) + 1
         return slot - now
 
-    def put_back(self, at: float) -> None:
-        """Do not count one that was let through for this time, and was not tried."""
-        for seconds, parts in self.used.items():
-            part = _part(at, seconds)
+    def counted(self, at: float) -> Counted:
+        """How the one counts that was let through last, for this time."""
+        return Counted(at, tuple(self.used))
+
+    def put_back(self, counted: Counted) -> None:
+        """Do not count one that was let through and not tried; a quota that came up since never counted it."""
+        for seconds in counted.windows:
+            parts, part = self.used.get(seconds, {}), _part(counted.at, seconds)
             if parts.get(part):
                 parts[part] -= 1
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from outbox.core.claim import NOWHERE
-from outbox.core.rate import APART, Meter, Rate
+from outbox.core.rate import APART, Counted, Meter, Rate
 from outbox.db.conflict import conflict_insert
 from outbox.db.models import LimitState, TransportState
 from outbox.db.store import Store
@@ -29,13 +29,12 @@ Table = type[TransportState] | type[LimitState]
 
 class Passage(NamedTuple):
     """Whether an email may go: `slots` are the seconds until its time by each of its limits, or `limit` is the one that
-    does not let it through for another `wait` seconds. `quotas` are those of its limits that count it, each with the
-    time for which."""
+    does not let it through for another `wait` seconds. `quotas` are those of its limits that count it."""
 
     slots: Mapping[str, float]
     limit: str | None = None
     wait: float = 0.0
-    quotas: Mapping[str, float] = NOWHERE
+    quotas: Mapping[str, Counted] = NOWHERE
 
 
 class Admitted(NamedTuple):
@@ -58,16 +57,16 @@ class SharedLimits:
         names = sorted({name for needed in emails for name in needed})
         return await self._store.write(lambda connection: self._admit(connection, names, emails))
 
-    async def put_back(self, emails: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
-        """Count these emails no more, which were not tried: of each the quotas, and the times for which. For each of
-        these limits the seconds until it lets another one through."""
+    async def put_back(self, emails: Sequence[Mapping[str, Counted]]) -> Mapping[str, float]:
+        """Count these emails no more, which were not tried: of each the quotas that count it. For each of these
+        limits the seconds until it lets another one through."""
         names = sorted({name for quotas in emails for name in quotas})
 
         def write(connection: Connection) -> Mapping[str, float]:
             with self._metered(connection, names) as (meters, now):
                 for quotas in emails:
-                    for name, at in quotas.items():
-                        meters[name].put_back(at)
+                    for name, counted in quotas.items():
+                        meters[name].put_back(counted)
                 return {name: meter.wait(now) for name, meter in meters.items()}
 
         return await self._store.write(write)
@@ -145,7 +144,7 @@ def _pass(meters: Mapping[str, Meter], needed: Sequence[str], now: float) -> Pas
 
 def _take(meters: Mapping[str, Meter], needed: Sequence[str], at: Mapping[str, float], now: float) -> Passage:
     slots = {name: meters[name].take(now, at.get(name, now)) for name in needed}
-    return Passage(slots, quotas={name: now + slot for name, slot in slots.items() if meters[name].used})
+    return Passage(slots, quotas={n: meters[n].counted(now + slot) for n, slot in slots.items() if meters[n].used})
 
 
 def _table_of(name: str) -> Table:

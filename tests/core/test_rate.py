@@ -145,8 +145,19 @@ def test_what_was_not_tried_is_put_back_into_its_quota_once():
     meter = Meter([parse_rate("10/s"), parse_rate("3/hour")])
     taken = [1000.0 + meter.take(1000.0) for _ in range(3)]
     assert meter.wait(1001.0) > 3000
-    meter.put_back(taken[2])
+    meter.put_back(meter.counted(taken[2]))
     assert meter.wait(1001.0) == 0
     for at in (*taken, *taken, 5.0):
-        meter.put_back(at)
+        meter.put_back(meter.counted(at))
     assert len(send_all(meter, [1001.0 + n for n in range(10)])) == 3
+
+
+def test_what_is_put_back_is_missing_in_no_quota_that_came_up_since():
+    hour, day = Rate(10, 3600.0), Rate(1, 86400.0)
+    before = Meter([hour])
+    untried = before.counted(1e9 + before.take(1e9))
+    others = Meter.read([hour, day], before.write())
+    others.take(1e9)
+    late = Meter.read([hour], others.write())
+    late.put_back(untried)
+    assert Meter.read([day], late.write()).wait(1e9) > 0
