@@ -101,8 +101,7 @@ class PollLoop:
         while not self._stopping:
             self.wake.clear()
             self.rounds += 1
-            # Before the claim: only alone it may have taken a suspect, and what is closed now may open meanwhile.
-            alone, paused, limited = not self.leases, self._briefly_paused(), self._soon_let_through()
+            alone, before = not self.leases, self._closed()  # only alone the claim may have taken a suspect
             try:
                 claimed = await self._claim(thorough=drain and alone)
             except DatabaseError as error:
@@ -115,7 +114,7 @@ class PollLoop:
                 self._nap = SHORTEST_NAP
                 if self._room():
                     continue
-            elif drain and alone and not paused and not await self._left(limited=limited):
+            elif drain and alone and not await self._worth_waiting(before, self._closed()):
                 return
             await self._rest()
 
@@ -149,18 +148,17 @@ class PollLoop:
         """Until the limits know of all that was given back. Raises DatabaseError."""
         await self._claiming.put_back()
 
-    def _briefly_paused(self) -> bool:
-        """Whether a transport had trouble just now and may be back in a moment; a drain waits for that, not longer."""
-        return any(0 < transport.paused_for <= PATIENCE for transport in self._delivery.transports.values())
-
-    def _soon_let_through(self) -> bool:
-        """Whether a limit is closed that opens soon; a drain waits for that where something is due."""
+    def _closed(self) -> tuple[bool, bool]:
+        """Whether a transport had trouble just now and may be back in a moment; whether a limit opens soon."""
+        paused = any(0 < transport.paused_for <= PATIENCE for transport in self._delivery.transports.values())
         opens_in = self._claiming.opens_in()
-        return opens_in is not None and opens_in <= LONGEST_PACE
+        return paused, opens_in is not None and opens_in <= LONGEST_PACE
 
-    async def _left(self, *, limited: bool) -> bool:
-        """Whether a drain has to wait for what is due behind a limit, or rests. Raises DatabaseError."""
-        return (limited and await self._claiming.due()) or await self._claiming.resting()
+    async def _worth_waiting(self, *closed: tuple[bool, bool]) -> bool:
+        """Whether a drain has to wait: for a transport, not longer than that; for what is due behind a limit, or rests.
+        What was `closed` before a claim, or is after it, may have been so in between. Raises DatabaseError."""
+        paused, limited = map(any, zip(*closed, strict=True))
+        return paused or (limited and await self._claiming.due()) or await self._claiming.resting()
 
     @property
     def _open(self) -> bool:
