@@ -189,8 +189,9 @@ async def test_no_poller(show, daemon, add, execute):
     assert text.endswith("; start `outbox run`")
 
 
-async def test_a_poller_that_hangs(show, daemon, add, execute, database):
+async def test_a_poller_that_hangs(show, daemon, add, execute, until, database):
     started = await daemon()
+    await until("SELECT 1 FROM email_poller WHERE seen_at > started_at")  # else it may be stopped while it writes that
     [row] = await execute("SELECT name FROM email_poller")
     started.kill(signal.SIGSTOP)
     id = await add()
