@@ -202,7 +202,7 @@ class Claiming:
         for row in rows:
             if row.id in refused:
                 verdict = self.rules.flooded(refused[row.id])
-                result = Result(row.id, row.claim_token, row.attempts, verdict, lost=lost_before(row))
+                result = Result(row.id, row.claim_token, row.attempts, verdict)
                 self.put([result])
                 since_due = row.overdue + self.clock() - since
                 self.observer.attempted(Attempted(row, result, self.poller, 0.0, since_due))
